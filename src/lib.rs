@@ -1,0 +1,2 @@
+//! Graceful restarts without a runtime.
+#![no_std]
