@@ -1,1 +1,167 @@
-//! x
+//! What a program without a libc needs before its first own line, and nothing
+//! else: an entry point, the memory routines that the compiler calls on its
+//! own, a panic handler, and [`exit`].
+//!
+//! ```ignore
+//! #![no_std]
+//! #![no_main]
+//!
+//! gracenet_start::main!(run);
+//!
+//! fn run(args: gracenet_start::Args) -> i32 {
+//!     args.argc
+//! }
+//! ```
+//!
+//! The program's build script gives the linker what it needs; see `link.rs`
+//! beside this crate's manifest, which says how.
+//!
+//! Only a program may depend on this crate: it defines `memcpy` and its like
+//! for everything it is linked with.
+//!
+//! `unsafe` is allowed in this file for the call across the program's boundary
+//! and for two system calls.
+
+#![no_std]
+#![allow(unsafe_code)]
+
+#[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
+#[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
+#[cfg_attr(target_arch = "riscv64", path = "arch/riscv64.rs")]
+mod arch;
+
+use core::ffi::{c_char, c_int};
+
+/// What the kernel left on the stack: the three pointers of C's `main`.
+///
+/// They stay valid, and what they point to unchanged, as long as the process
+/// lives.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Args {
+    /// How many arguments there are, the program's name among them.
+    pub argc: c_int,
+    /// The arguments: `argc` pointers to C strings, and a null pointer.
+    pub argv: *const *const c_char,
+    /// The environment: pointers to C strings, and a null pointer.
+    pub envp: *const *const c_char,
+}
+
+/// `main!(path)` — Names the function with which the program begins.
+///
+/// It is an `fn(Args) -> i32`; what it returns is the exit status. To be used
+/// once in a program.
+#[macro_export]
+macro_rules! main {
+    ($main:path) => {
+        /// What `_start` calls.
+        #[unsafe(no_mangle)]
+        extern "C" fn gracenet_start_main(args: $crate::Args) -> i32 {
+            let main: fn($crate::Args) -> i32 = $main;
+            main(args)
+        }
+    };
+}
+
+unsafe extern "C" {
+    /// Defined by [`main!`].
+    safe fn gracenet_start_main(args: Args) -> c_int;
+}
+
+/// Called by `_start`, with the stack pointer as the kernel left it: there lie
+/// `argc`, the arguments and a null pointer, the environment and a null
+/// pointer.
+///
+/// # Safety
+///
+/// 1. `stack` is the stack pointer at the process' entry.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gracenet_start_entry(stack: *const usize) -> ! {
+    // SAFETY: 1: the kernel puts a whole word of argc there.
+    let argc = unsafe { stack.read() };
+    let argv = stack.wrapping_add(1).cast::<*const c_char>();
+    let envp = argv.wrapping_add(argc).wrapping_add(1);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+    let argc = argc as c_int;
+    exit(gracenet_start_main(Args { argc, argv, envp }))
+}
+
+/// `exit_group(status)` — Ends the process, all of its threads, at once.
+pub fn exit(status: i32) -> ! {
+    #[allow(clippy::cast_sign_loss)]
+    let status = status as usize;
+    loop {
+        // SAFETY: the call takes a number and touches no memory.
+        unsafe { arch::syscall3(arch::EXIT_GROUP, status, 0, 0) };
+    }
+}
+
+/// The unwinder's hook, which precompiled `core` mentions. Nothing unwinds
+/// here: programs are built with `panic = "abort"`. Link-time optimization
+/// drops it.
+#[cfg(not(feature = "panic-is-a-link-error"))]
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// One line on stderr that says where, and exit status 101 as std has it.
+///
+/// What the panic says is left out: it would bring the formatter, some
+/// kilobytes, into programs that have no other use for it.
+#[cfg(not(feature = "panic-is-a-link-error"))]
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
+    let mut line = Line {
+        text: [0; 256],
+        length: 0,
+    };
+    line.push(b"panicked at ");
+    if let Some(location) = info.location() {
+        line.push(location.file().as_bytes());
+        line.push(b":");
+        line.number(location.line());
+    }
+    line.push(b"\n");
+    // SAFETY: the kernel reads `length` bytes, which the array has.
+    unsafe { arch::syscall3(arch::WRITE, 2, line.text.as_ptr().addr(), line.length) };
+    exit(101)
+}
+
+/// A program that can panic does not link.
+#[cfg(feature = "panic-is-a-link-error")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    unsafe extern "C" {
+        safe fn a_panic_is_reachable() -> !;
+    }
+    a_panic_is_reachable()
+}
+
+/// A line in the making; what does not fit is cut off.
+#[cfg(not(feature = "panic-is-a-link-error"))]
+struct Line {
+    text: [u8; 256],
+    length: usize,
+}
+
+#[cfg(not(feature = "panic-is-a-link-error"))]
+impl Line {
+    fn push(&mut self, text: &[u8]) {
+        for &byte in text {
+            if let Some(place) = self.text.get_mut(self.length) {
+                *place = byte;
+                self.length += 1;
+            }
+        }
+    }
+
+    fn number(&mut self, number: u32) {
+        let mut unit = 1_000_000_000;
+        while unit > 0 {
+            if number >= unit || unit == 1 {
+                #[allow(clippy::cast_possible_truncation)]
+                self.push(&[b'0' + (number / unit % 10) as u8]);
+            }
+            unit /= 10;
+        }
+    }
+}
