@@ -2,19 +2,18 @@
 //!
 //! The forms are Go's, as `net.Listen` takes them:
 //!
-//! | network | address |
-//! | --- | --- |
-//! | `tcp`, `tcp4`, `tcp6`, `udp`, `udp4`, `udp6` | `127.0.0.1:80`, `[::1]:80`, `[fe80::1%eth0]:80`, `[fe80::1%2]:80`, `localhost:80`, `:80` |
-//! | `unix`, `unixpacket`, `unixgram` | a path, or `@name` for an abstract name |
+//! - `tcp`, `tcp4`, `tcp6`, `udp`, `udp4`, `udp6`: `127.0.0.1:80`, `[::1]:80`, `[fe80::1%eth0]:80`,
+//!   `[fe80::1%2]:80`, `localhost:80`, `:80`
+//! - `unix`, `unixpacket`, `unixgram`: a path, or `@name` for an abstract name
 //!
 //! Nothing is resolved: `localhost` is the one host name there is, and a port is a number.
 //!
-//! What is parsed can be written and parsed again: for every address `a` that
-//! [`Address::parse`] returns for a network, parsing what its `Display` writes gives `a`. (A
-//! path or an abstract name that is not UTF-8 is the exception: it is shown with U+FFFD.)
+//! What is parsed can be written and parsed again: for every address `a` that [`Address::parse`]
+//! returns for a network, parsing what its `Display` writes gives `a`. (A path or an abstract
+//! name that is not UTF-8 is the exception: it is shown with U+FFFD.)
 //!
 //! The parsers and the formatters are this module's own, because those of [`core::net`]
-//! contain panics and weigh more than a small daemon can pay.
+//! contain panics.
 
 use core::error::Error;
 use core::fmt::{self, Write as _};
@@ -143,24 +142,25 @@ impl Address {
     ///
     /// For `unix`, `unixpacket` and `unixgram` see [`UnixAddress::parse`]. For the others, as in Go:
     ///
-    /// - `host:port`, where an IPv6 host stands in brackets. The port is decimal, 0 to 65535; leading zeros
-    ///   change nothing, and an empty port is port 0. The colon must be there, so an empty text is an error.
+    /// - `host:port`, where an IPv6 host stands in brackets. The port is decimal, 0 to 65535; leading
+    ///   zeros change nothing, and an empty port is port 0. The colon must be there, so that an empty
+    ///   text, which Go takes for port 0, is an error.
     /// - An empty host is [`Host::Any`]: the network says of which family.
     /// - `localhost` is 127.0.0.1, for `tcp6` and `udp6` ::1. No other name is known.
     /// - An octet of an IPv4 address has no leading zero.
     /// - A zone follows an IPv6 address: `%eth0` is an interface by name, `%2`, all digits, by index.
-    /// - An IPv4 address mapped into IPv6, `[::ffff:192.0.2.1]`, is that IPv4 address: `tcp` and `tcp4` give
-    ///   [`Host::V4`], `tcp6` refuses it, and it has no zone.
+    /// - An IPv4 address mapped into IPv6, `[::ffff:192.0.2.1]`, is that IPv4 address: `tcp` and
+    ///   `tcp4` give [`Host::V4`], `tcp6` refuses it, and it has no zone.
     ///
     /// # Errors
     ///
     /// The kind says what is wrong, and [`AddressError::at`] at which byte of `text`.
     ///
-    /// - [`MissingPort`](AddressErrorKind::MissingPort), [`TooManyColons`](AddressErrorKind::TooManyColons),
-    ///   [`UnclosedBracket`](AddressErrorKind::UnclosedBracket): it is not in the form `host:port`.
-    /// - [`HostName`](AddressErrorKind::HostName), [`ServiceName`](AddressErrorKind::ServiceName): it would have to
-    ///   be resolved.
-    /// - [`FamilyMismatch`](AddressErrorKind::FamilyMismatch): an IPv6 host for `tcp4`, or the like.
+    /// - [`AddressErrorKind::MissingPort`], [`AddressErrorKind::TooManyColons`],
+    ///   [`AddressErrorKind::UnclosedBracket`]: it is not in the form `host:port`.
+    /// - [`AddressErrorKind::HostName`], [`AddressErrorKind::ServiceName`]: it would have to be
+    ///   resolved.
+    /// - [`AddressErrorKind::FamilyMismatch`]: an IPv6 host for `tcp4`, or the like.
     /// - The others: a part of the address is malformed.
     ///
     /// # Examples
@@ -186,14 +186,14 @@ impl Address {
         }
     }
 
-    /// `Address::decode(sockaddr)` — Reads the bytes of a socket address, as getsockname(2) returned them.
+    /// `Address::decode(sockaddr)` — Reads a socket address, in bytes as getsockname(2) returns it.
     ///
-    /// `sockaddr` is exactly as long as the kernel said, because for a unix socket the length is a part of the
-    /// address. An IPv6 address stays one, even when an IPv4 address is mapped into it; flow info is left out. A path ends
-    /// at the first NUL, or fills all 108 bytes without one.
+    /// `sockaddr` is exactly as long as the kernel said, because for a unix socket the length is a
+    /// part of the address. An IPv6 address stays one, even when an IPv4 address is mapped into it;
+    /// flow info is left out. A path ends at the first NUL, or fills all 108 bytes without one.
     ///
-    /// Returns `None` for another family than `AF_INET`, `AF_INET6` and `AF_UNIX`, and for an address that is cut
-    /// short or too long.
+    /// Returns `None` for another family than `AF_INET`, `AF_INET6` and `AF_UNIX`, and for an
+    /// address that is cut short or too long.
     ///
     /// # Examples
     ///
@@ -264,8 +264,9 @@ impl fmt::Display for Address {
 
 /// A host and a port.
 ///
-/// `Display` writes `host:port`, an IPv6 host in brackets and as RFC 5952 has it. An IPv6 address with an IPv4 address mapped
-/// into it, which [`Address::decode`] can return and [`Address::parse`] never does, is written `[::ffff:192.0.2.1]`.
+/// `Display` writes `host:port`, an IPv6 host in brackets and as RFC 5952 has it. An IPv6 address
+/// with an IPv4 address mapped into it, which [`Address::decode`] can return and
+/// [`Address::parse`] never does, is written `[::ffff:192.0.2.1]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct InetAddress {
     /// The host.
@@ -275,7 +276,7 @@ pub struct InetAddress {
 }
 
 impl InetAddress {
-    /// `address.is_wildcard()` — Whether it stands for all of the machine's addresses: no host, 0.0.0.0 or `::`.
+    /// `address.is_wildcard()` — Whether the host is left out, 0.0.0.0 or `::`.
     pub const fn is_wildcard(&self) -> bool {
         match self.host {
             Host::Any => true,
@@ -373,13 +374,13 @@ pub struct InterfaceName {
 impl InterfaceName {
     /// `InterfaceName::new(name)` — Checks the name of an interface, and keeps a copy.
     ///
-    /// A name has 1 to 15 bytes of printable ASCII, without `/`, `:`, `%`, `[`, `]` and the space, and is not `.` or `..`. The
-    /// kernel also allows bytes outside ASCII, and names of digits only. The latter would be an index in an address;
-    /// use [`Zone::Index`] for an interface of such a name.
+    /// A name has 1 to 15 bytes of printable ASCII, without `/`, `:`, `%`, `[`, `]` and the space,
+    /// is not `.` or `..`, and has something else than digits, because digits are an index. The
+    /// kernel allows more; for an interface of such a name there is [`Zone::Index`].
     ///
     /// # Errors
     ///
-    /// - [`AddressErrorKind::InvalidZone`]: it is no such name; the byte is the first that may not be there.
+    /// - [`AddressErrorKind::InvalidZone`]: it is no such name, from this byte on.
     ///
     /// # Examples
     ///
@@ -442,17 +443,17 @@ impl fmt::Debug for InterfaceName {
 
 /// The address of a unix socket: a path, an abstract name, or nothing.
 ///
-/// Two are equal when their kinds and all their bytes are. An address says nothing about the type of the socket:
-/// a stream socket and a datagram socket of one path have equal addresses.
+/// Two are equal when their kinds and all their bytes are. An address says nothing about the type
+/// of the socket: a stream socket and a datagram socket of one path have equal addresses.
 ///
-/// `Display` writes the path, `@` and the abstract name, or nothing at all. Bytes that are not UTF-8 are shown as U+FFFD each. A path
-/// that begins with `@`, which [`parse`](Self::parse) never returns, is written `./@…`, so as not to be taken for an
-/// abstract name.
+/// `Display` writes the path, `@` and the abstract name, or nothing at all. Bytes that are not
+/// UTF-8 are shown as U+FFFD each. A path that begins with `@`, which [`parse`](Self::parse) never
+/// returns, is written `./@…`, so as not to be taken for an abstract name.
 #[doc(alias = "sockaddr_un")]
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct UnixAddress {
-    // As the kernel has it: nothing, or a NUL and the abstract name, or a path, which begins with no NUL. All
-    // past `len` is 0, so that the derived comparison is right.
+    // As the kernel has it: nothing, or a NUL and the abstract name, or a path, which does not
+    // begin with a NUL. All past `len` is 0, so that the derived comparison is right.
     sun_path: [u8; SUN_PATH_MAX],
     len: u8,
 }
@@ -466,8 +467,8 @@ impl UnixAddress {
 
     /// `UnixAddress::parse(text)` — Reads `@name` as an abstract name, and all else as a path.
     ///
-    /// `@` alone is the abstract name of no bytes. A file whose name begins with `@` is `./@…`, or comes from
-    /// [`from_path`](Self::from_path).
+    /// `@` alone is the abstract name of no bytes. A file whose name begins with `@` is `./@…`, or
+    /// comes from [`from_path`](Self::from_path).
     ///
     /// # Errors
     ///
@@ -511,7 +512,9 @@ impl UnixAddress {
         Ok(Self::filled(0, path))
     }
 
-    /// `UnixAddress::from_abstract(name)` — The address with this abstract name, of up to 107 bytes of any value.
+    /// `UnixAddress::from_abstract(name)` — The address with this abstract name, of up to 107 bytes.
+    ///
+    /// A NUL in it is a byte like any other.
     ///
     /// # Errors
     ///
@@ -533,7 +536,9 @@ impl UnixAddress {
         }
     }
 
-    /// `address.as_abstract_name()` — The abstract name, without the NUL before it; `None` if it is something else.
+    /// `address.as_abstract_name()` — The abstract name; `None` if it is something else.
+    ///
+    /// The NUL before it is no part of it, and one after it is.
     pub fn as_abstract_name(&self) -> Option<&[u8]> {
         match self.bytes() {
             [0, name @ ..] => Some(name),
@@ -556,6 +561,8 @@ impl UnixAddress {
     }
 
     /// `skip` NULs and `bytes`, which the caller has found to fit.
+    // Inlined into each of its callers it costs 400 bytes more.
+    #[inline(never)]
     fn filled(skip: u8, bytes: &[u8]) -> Self {
         let mut address = Self::UNNAMED;
         address.len = skip;
@@ -616,7 +623,9 @@ impl AddressError {
         self.kind
     }
 
-    /// `error.at()` — The byte where it is, counted from 0; the length of the text where something is missing at its end.
+    /// `error.at()` — The byte where it is, counted from 0.
+    ///
+    /// It is the length of the text where something is missing at its end.
     pub const fn at(&self) -> usize {
         self.at
     }
@@ -1067,3 +1076,748 @@ const IFNAMSIZ: usize = 16;
 const SUN_PATH_MAX: usize = 108;
 /// The longest path that leaves room for its NUL, and the longest name after its own.
 const NAME_MAX: usize = SUN_PATH_MAX - 1;
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::{AddressErrorKind as Kind, *};
+    use core::num::NonZeroU32;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::format;
+    use std::net::SocketAddrV6;
+    use std::string::{String, ToString};
+    use std::vec::Vec;
+
+    const NETWORKS: [Network; 9] = [
+        Network::Tcp,
+        Network::Tcp4,
+        Network::Tcp6,
+        Network::Udp,
+        Network::Udp4,
+        Network::Udp6,
+        Network::Unix,
+        Network::UnixPacket,
+        Network::UnixGram,
+    ];
+
+    fn inet(host: Host, port: u16) -> Address {
+        Address::Inet(InetAddress { host, port })
+    }
+
+    fn v4(ip: &str) -> Host {
+        Host::V4(ip.parse().unwrap())
+    }
+
+    fn v6(ip: &str) -> Host {
+        Host::V6(ip.parse().unwrap(), Zone::None)
+    }
+
+    fn index(index: u32) -> Zone {
+        Zone::Index(NonZeroU32::new(index).unwrap())
+    }
+
+    fn name(name: &str) -> Zone {
+        Zone::Name(InterfaceName::new(name.as_bytes()).unwrap())
+    }
+
+    fn zoned(ip: &str, zone: Zone) -> Host {
+        Host::V6(ip.parse().unwrap(), zone)
+    }
+
+    fn error(kind: Kind, at: usize) -> AddressError {
+        AddressError::new(kind, at)
+    }
+
+    // Networks.
+
+    #[test]
+    fn network_is_read_by_the_name_it_writes() {
+        for network in NETWORKS {
+            assert_eq!(Network::parse(network.as_str().as_bytes()), Ok(network));
+            assert_eq!(network.to_string(), network.as_str());
+        }
+    }
+
+    #[test]
+    fn other_network_is_an_error() {
+        for name in ["", "TCP", "tcp ", "tcp5", "tc", "unixx", "ip", "tcp\0"] {
+            let error = Network::parse(name.as_bytes()).unwrap_err();
+            assert_eq!(
+                error,
+                super::tests::error(Kind::UnknownNetwork, 0),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn network_knows_its_kind() {
+        for network in NETWORKS {
+            let name = network.as_str();
+            assert_eq!(network.is_tcp(), name.starts_with("tcp"));
+            assert_eq!(network.is_udp(), name.starts_with("udp"));
+            assert_eq!(network.is_unix(), name.starts_with("unix"));
+            assert_eq!(network.is_v4_only(), name.ends_with('4'));
+            assert_eq!(network.is_v6_only(), name.ends_with('6'));
+            let datagram = name.starts_with("udp") || name == "unixgram";
+            assert_eq!(network.is_datagram(), datagram);
+        }
+    }
+
+    // Hosts and ports.
+
+    #[test]
+    fn every_form_is_read() {
+        let table = [
+            ("127.0.0.1:80", v4("127.0.0.1"), 80),
+            ("0.0.0.0:0", v4("0.0.0.0"), 0),
+            ("255.255.255.255:65535", v4("255.255.255.255"), 65535),
+            ("[127.0.0.1]:80", v4("127.0.0.1"), 80),
+            (":80", Host::Any, 80),
+            ("[]:80", Host::Any, 80),
+            (":", Host::Any, 0),
+            ("127.0.0.1:", v4("127.0.0.1"), 0),
+            ("[::1]:", v6("::1"), 0),
+            ("127.0.0.1:00080", v4("127.0.0.1"), 80),
+            ("127.0.0.1:000000065535", v4("127.0.0.1"), 65535),
+            ("[::]:80", v6("::"), 80),
+            ("[::1]:80", v6("::1"), 80),
+            ("[1:2:3:4:5:6:7:8]:9", v6("1:2:3:4:5:6:7:8"), 9),
+            ("[1:2:3:4:5:6:7::]:9", v6("1:2:3:4:5:6:7:0"), 9),
+            ("[::2:3:4:5:6:7:8]:9", v6("0:2:3:4:5:6:7:8"), 9),
+            ("[1:2:3::6:7:8]:9", v6("1:2:3:0:0:6:7:8"), 9),
+            ("[2001:DB8::aBcD]:9", v6("2001:db8::abcd"), 9),
+            ("[64:ff9b::192.0.2.1]:9", v6("64:ff9b::c000:201"), 9),
+            ("[1:2:3:4:5:6:1.2.3.4]:9", v6("1:2:3:4:5:6:102:304"), 9),
+            ("[::1.2.3.4]:9", v6("::102:304"), 9),
+            ("[fe80::1%2]:80", zoned("fe80::1", index(2)), 80),
+            ("[fe80::1%007]:80", zoned("fe80::1", index(7)), 80),
+            ("[::1%4294967295]:80", zoned("::1", index(u32::MAX)), 80),
+            ("[fe80::1%eth0]:80", zoned("fe80::1", name("eth0")), 80),
+            ("[fe80::%0x]:80", zoned("fe80::", name("0x")), 80),
+            ("[::%lo]:80", zoned("::", name("lo")), 80),
+            ("[::1.2.3.4%lo]:80", zoned("::102:304", name("lo")), 80),
+            (
+                "[::%a23456789012345]:8",
+                zoned("::", name("a23456789012345")),
+                8,
+            ),
+        ];
+        for (text, host, port) in table {
+            for network in NETWORKS.into_iter().filter(|network| !network.is_unix()) {
+                let parsed = Address::parse(network, text.as_bytes());
+                let right_family = match host {
+                    Host::Any => true,
+                    Host::V4(_) => !network.is_v6_only(),
+                    Host::V6(..) => !network.is_v4_only(),
+                };
+                let expected = if right_family {
+                    Ok(inet(host, port))
+                } else {
+                    let bracket = usize::from(text.starts_with('['));
+                    Err(error(Kind::FamilyMismatch, bracket))
+                };
+                assert_eq!(parsed, expected, "{network} {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_error_says_its_byte() {
+        use Network::{Tcp, Tcp4, Tcp6, Udp4, Udp6};
+        let table = [
+            (Tcp, "", Kind::MissingPort, 0),
+            (Tcp, "80", Kind::MissingPort, 2),
+            (Tcp, "127.0.0.1", Kind::MissingPort, 9),
+            (Tcp, "[::1]", Kind::MissingPort, 5),
+            (Tcp, "[::1]80", Kind::MissingPort, 5),
+            (Tcp, "[::1]]:80", Kind::MissingPort, 5),
+            (Tcp, "::1:80", Kind::TooManyColons, 1),
+            (Tcp, "fe80::1:80", Kind::TooManyColons, 5),
+            (Tcp, "127.0.0.1:80:90", Kind::TooManyColons, 12),
+            (Tcp, "[::1]:80:90", Kind::TooManyColons, 8),
+            (Tcp, "[::1]::80", Kind::TooManyColons, 6),
+            (Tcp, "[::1:80", Kind::UnclosedBracket, 0),
+            (Tcp, "[", Kind::UnclosedBracket, 0),
+            (Tcp, "example.org:80", Kind::HostName, 0),
+            (Tcp, "[example.org]:80", Kind::HostName, 1),
+            (Tcp, "0x7f.1:80", Kind::HostName, 0),
+            (Tcp, "1.2.3.4a:80", Kind::HostName, 0),
+            (Tcp, "LOCALHOST:80", Kind::HostName, 0),
+            (Tcp, "localhost.:80", Kind::HostName, 0),
+            (Tcp, "bücher.example:80", Kind::HostName, 0),
+            (Tcp, " 127.0.0.1:80", Kind::InvalidHost, 0),
+            (Tcp, "127.0.0.1 :80", Kind::InvalidHost, 9),
+            (Tcp, "example[0]:80", Kind::InvalidHost, 7),
+            (Tcp, "*:80", Kind::InvalidHost, 0),
+            (Tcp, "1.2.3\0.4:80", Kind::InvalidHost, 5),
+            (Tcp, "eth0%1:80", Kind::InvalidHost, 4),
+            (Tcp, "1.2.3:80", Kind::InvalidIpv4, 5),
+            (Tcp, "1.2.3.:80", Kind::InvalidIpv4, 6),
+            (Tcp, "1.2.3.4.5:80", Kind::InvalidIpv4, 7),
+            (Tcp, "1.2.3.4.:80", Kind::InvalidIpv4, 7),
+            (Tcp, ".1.2.3:80", Kind::InvalidIpv4, 0),
+            (Tcp, "1..2.3:80", Kind::InvalidIpv4, 2),
+            (Tcp, "1.2.256.4:80", Kind::InvalidIpv4, 4),
+            (Tcp, "1.2.3.99999999999999999999:80", Kind::InvalidIpv4, 6),
+            (Tcp, "1.2.03.4:80", Kind::InvalidIpv4, 4),
+            (Tcp, "00.2.3.4:80", Kind::InvalidIpv4, 0),
+            (Tcp, "2130706433:80", Kind::InvalidIpv4, 0),
+            (Tcp, "[:]:80", Kind::InvalidIpv6, 1),
+            (Tcp, "[:::]:80", Kind::InvalidIpv6, 3),
+            (Tcp, "[1::2::3]:80", Kind::InvalidIpv6, 6),
+            (Tcp, "[1:]:80", Kind::InvalidIpv6, 3),
+            (Tcp, "[:1]:80", Kind::InvalidIpv6, 1),
+            (Tcp, "[1:2:3]:80", Kind::InvalidIpv6, 6),
+            (Tcp, "[12345::]:80", Kind::InvalidIpv6, 5),
+            (Tcp, "[g::]:80", Kind::InvalidIpv6, 1),
+            (Tcp, "[::-1]:80", Kind::InvalidIpv6, 3),
+            (Tcp, "[::1 ]:80", Kind::InvalidIpv6, 4),
+            (Tcp, "[[::1]:80", Kind::InvalidIpv6, 1),
+            (Tcp, "[1:2:3:4:5:6:7:8:9]:80", Kind::InvalidIpv6, 17),
+            (Tcp, "[1:2:3:4:5:6:7:8:]:80", Kind::InvalidIpv6, 17),
+            (Tcp, "[1:2:3:4:5:6:7:8::]:80", Kind::InvalidIpv6, 18),
+            (Tcp, "[1:2:3:4::5:6:7:8]:80", Kind::InvalidIpv6, 17),
+            (Tcp, "[1:2:3:4:5:6:7:1.2.3.4]:80", Kind::InvalidIpv6, 15),
+            (Tcp, "[1.2.3.4::]:80", Kind::InvalidIpv6, 8),
+            (Tcp, "[::1.2.3.4:5]:80", Kind::InvalidIpv6, 10),
+            (Tcp, "[::1.2.3]:80", Kind::InvalidIpv4, 8),
+            (Tcp, "[::1.2.3.256]:80", Kind::InvalidIpv4, 9),
+            (Tcp, "[::1.2.3.04]:80", Kind::InvalidIpv4, 9),
+            (Tcp, "[::a.2.3.4]:80", Kind::InvalidIpv4, 3),
+            (Tcp, "[fe80::1%]:80", Kind::InvalidZone, 9),
+            (Tcp, "[fe80::1%0]:80", Kind::InvalidZone, 9),
+            (Tcp, "[fe80::1%4294967296]:80", Kind::InvalidZone, 9),
+            (
+                Tcp,
+                "[fe80::1%99999999999999999999]:80",
+                Kind::InvalidZone,
+                9,
+            ),
+            (Tcp, "[fe80::1%.]:80", Kind::InvalidZone, 9),
+            (Tcp, "[fe80::1%..]:80", Kind::InvalidZone, 9),
+            (Tcp, "[fe80::1%eth/0]:80", Kind::InvalidZone, 12),
+            (Tcp, "[fe80::1%eth%0]:80", Kind::InvalidZone, 12),
+            (Tcp, "[fe80::1%eth:0]:80", Kind::InvalidZone, 12),
+            (Tcp, "[fe80::1%eth 0]:80", Kind::InvalidZone, 12),
+            (Tcp, "[fe80::1%eth\0]:80", Kind::InvalidZone, 12),
+            (Tcp, "[fe80::1%a234567890123456]:80", Kind::InvalidZone, 24),
+            (Tcp, "127.0.0.1%lo:80", Kind::MisplacedZone, 9),
+            (Tcp, "%lo:80", Kind::MisplacedZone, 0),
+            (Tcp, "[::ffff:1.2.3.4%lo]:80", Kind::MisplacedZone, 15),
+            (Tcp4, "[::1]:80", Kind::FamilyMismatch, 1),
+            (Udp4, "[::]:80", Kind::FamilyMismatch, 1),
+            (Tcp6, "127.0.0.1:80", Kind::FamilyMismatch, 0),
+            (Udp6, "0.0.0.0:80", Kind::FamilyMismatch, 0),
+            (Tcp, "127.0.0.1:http", Kind::ServiceName, 10),
+            (Tcp, ":http", Kind::ServiceName, 1),
+            (Tcp, "[::1]:http", Kind::ServiceName, 6),
+            (Tcp, ":8o", Kind::InvalidPort, 2),
+            (Tcp, ":+80", Kind::InvalidPort, 1),
+            (Tcp, ":-1", Kind::InvalidPort, 1),
+            (Tcp, ": 80", Kind::InvalidPort, 1),
+            (Tcp, ":80 ", Kind::InvalidPort, 3),
+            (Tcp, ":80\n", Kind::InvalidPort, 3),
+            (Tcp, ":65536", Kind::PortOutOfRange, 1),
+            (Tcp, "127.0.0.1:70000", Kind::PortOutOfRange, 10),
+            (Tcp, ":99999999999999999999", Kind::PortOutOfRange, 1),
+        ];
+        for (network, text, kind, at) in table {
+            let parsed = Address::parse(network, text.as_bytes());
+            assert_eq!(parsed, Err(error(kind, at)), "{network} {text:?}");
+        }
+    }
+
+    /// Case B10.
+    #[test]
+    fn localhost_is_the_one_name() {
+        for network in NETWORKS.into_iter().filter(|network| !network.is_unix()) {
+            let host = if network.is_v6_only() {
+                v6("::1")
+            } else {
+                v4("127.0.0.1")
+            };
+            let parsed = Address::parse(network, b"localhost:80");
+            assert_eq!(parsed, Ok(inet(host, 80)), "{network}");
+
+            let host_name = Address::parse(network, b"localhost.localdomain:80").unwrap_err();
+            assert_eq!(
+                host_name.to_string(),
+                "host names are not resolved, at byte 0"
+            );
+            let service_name = Address::parse(network, b"localhost:http").unwrap_err();
+            assert_eq!(
+                service_name.to_string(),
+                "service names are not resolved, at byte 10",
+            );
+        }
+    }
+
+    #[test]
+    fn mapped_address_is_ipv4_as_in_go() {
+        for text in ["[::ffff:192.0.2.1]:80", "[0:0:0:0:0:FFFF:c000:201]:80"] {
+            let parse = |network| Address::parse(network, text.as_bytes());
+            assert_eq!(parse(Network::Tcp), Ok(inet(v4("192.0.2.1"), 80)));
+            assert_eq!(parse(Network::Udp4), Ok(inet(v4("192.0.2.1"), 80)));
+            assert_eq!(parse(Network::Tcp6), Err(error(Kind::FamilyMismatch, 1)));
+        }
+    }
+
+    #[test]
+    fn ipv6_is_written_as_rfc_5952_has_it() {
+        for (read, written) in [
+            ("2001:0db8:0000:0000:0000:0000:0000:0001", "2001:db8::1"),
+            ("2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"),
+            ("2001:0:0:1:0:0:0:1", "2001:0:0:1::1"),
+            ("2001:db8:0:0:1:0:0:1", "2001:db8::1:0:0:1"),
+            ("0:0:1:2:3:4:0:0", "::1:2:3:4:0:0"),
+            ("1:2:3:4:5:6:0:0", "1:2:3:4:5:6::"),
+            ("ABCD::", "abcd::"),
+            ("0:0:0:0:0:0:0:0", "::"),
+        ] {
+            let address = Address::parse(Network::Tcp, format!("[{read}]:1").as_bytes());
+            assert_eq!(address.unwrap().to_string(), format!("[{written}]:1"));
+        }
+        let mapped = inet(v6("::ffff:192.0.2.1"), 1);
+        assert_eq!(mapped.to_string(), "[::ffff:192.0.2.1]:1");
+    }
+
+    #[test]
+    fn width_of_the_caller_does_not_reach_the_numbers() {
+        let address = inet(zoned("fe80::1", index(2)), 80);
+        assert_eq!(format!("{address:08}"), "[fe80::1%2]:80");
+        assert_eq!(format!("{:>8}", inet(v4("1.2.3.4"), 5)), "1.2.3.4:5");
+    }
+
+    #[test]
+    fn wildcards_are_known() {
+        let wildcard = |host| InetAddress { host, port: 80 }.is_wildcard();
+        assert!(wildcard(Host::Any));
+        assert!(wildcard(v4("0.0.0.0")));
+        assert!(wildcard(v6("::")));
+        assert!(!wildcard(v4("127.0.0.1")));
+        assert!(!wildcard(v6("::1")));
+        // A wildcard of the other family, mapped, is none that bind(2) takes for both.
+        assert!(!wildcard(v6("::ffff:0.0.0.0")));
+    }
+
+    #[test]
+    fn core_socket_address_becomes_ours() {
+        let v6_address = SocketAddrV6::new("fe80::1".parse().unwrap(), 80, 7, 3);
+        let zoned = inet(zoned("fe80::1", index(3)), 80);
+        assert_eq!(Address::from(SocketAddr::V6(v6_address)), zoned);
+        let plain: SocketAddr = "[::1]:80".parse().unwrap();
+        assert_eq!(Address::from(plain), inet(v6("::1"), 80));
+        let v4_address: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        let ours = InetAddress::from(v4_address);
+        assert_eq!(ours.host, v4("127.0.0.1"));
+        assert_eq!(ours.with_port(81), InetAddress { port: 81, ..ours });
+    }
+
+    #[test]
+    fn interface_name_is_checked() {
+        for good in [
+            "a",
+            "lo",
+            "eth0",
+            "br-0a1b2c",
+            "wg.7",
+            "...",
+            "a23456789012345",
+            "7a",
+        ] {
+            let name = InterfaceName::new(good.as_bytes()).unwrap();
+            assert_eq!(name.as_str(), good);
+            assert_eq!(name.as_bytes(), good.as_bytes());
+            assert_eq!(name.to_string(), good);
+            assert_eq!(format!("{name:?}"), format!("InterfaceName(\"{good}\")"));
+        }
+        for (bad, at) in [
+            ("", 0),
+            ("7", 0),
+            (".", 0),
+            ("..", 0),
+            ("a b", 1),
+            ("a\tb", 1),
+            ("a\0", 1),
+            ("a]", 1),
+            ("ä", 0),
+            ("a234567890123456", 15),
+        ] {
+            let new = InterfaceName::new(bad.as_bytes());
+            assert_eq!(new, Err(error(Kind::InvalidZone, at)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn error_is_an_error_of_core() {
+        let error = Address::parse(Network::Tcp, b"::1:80").unwrap_err();
+        let error: &dyn Error = &error;
+        assert_eq!(
+            error.to_string(),
+            "too many colons, an IPv6 address stands in brackets, at byte 1",
+        );
+    }
+
+    // Unix addresses.
+
+    #[test]
+    fn unix_forms_are_read() {
+        let path = UnixAddress::parse(b"/run/app.sock").unwrap();
+        assert_eq!(path.as_path(), Some(&b"/run/app.sock"[..]));
+        assert_eq!(path.as_abstract_name(), None);
+        assert!(!path.is_unnamed());
+
+        let name = UnixAddress::parse(b"@app").unwrap();
+        assert_eq!(name.as_path(), None);
+        assert_eq!(name.as_abstract_name(), Some(&b"app"[..]));
+        assert!(!name.is_unnamed());
+
+        let empty_name = UnixAddress::parse(b"@").unwrap();
+        assert_eq!(empty_name.as_abstract_name(), Some(&b""[..]));
+        assert_eq!(empty_name.to_string(), "@");
+        assert_ne!(empty_name, UnixAddress::UNNAMED);
+
+        assert!(UnixAddress::UNNAMED.is_unnamed());
+        assert_eq!(UnixAddress::UNNAMED.as_path(), None);
+        assert_eq!(UnixAddress::UNNAMED.as_abstract_name(), None);
+        assert_eq!(UnixAddress::UNNAMED.to_string(), "");
+    }
+
+    #[test]
+    fn unix_errors_say_their_byte() {
+        let parse = |text: &[u8]| Address::parse(Network::UnixPacket, text).unwrap_err();
+        assert_eq!(parse(b""), error(Kind::EmptyPath, 0));
+        assert_eq!(parse(b"/run\0/x"), error(Kind::NulInPath, 4));
+        assert_eq!(parse(b"\0app"), error(Kind::NulInPath, 0));
+        assert_eq!(parse(&[b'p'; 108]), error(Kind::TooLong, 107));
+        assert_eq!(parse(&[b'@'; 109]), error(Kind::TooLong, 108));
+    }
+
+    /// Case C5.
+    #[test]
+    fn path_and_abstract_name_have_up_to_107_bytes() {
+        for len in 1..=107 {
+            let bytes = std::vec![b'p'; len];
+            let path = UnixAddress::from_path(&bytes).unwrap();
+            assert_eq!(path.as_path(), Some(&bytes[..]));
+            let name = UnixAddress::from_abstract(&bytes).unwrap();
+            assert_eq!(name.as_abstract_name(), Some(&bytes[..]));
+            for address in [path, name] {
+                let text = address.to_string();
+                assert_eq!(UnixAddress::parse(text.as_bytes()), Ok(address));
+            }
+        }
+        for len in [108, 109, 255, 256, 363, 65536] {
+            let bytes = std::vec![b'p'; len];
+            let too_long = Err(error(Kind::TooLong, 107));
+            assert_eq!(UnixAddress::from_path(&bytes), too_long);
+            assert_eq!(UnixAddress::from_abstract(&bytes), too_long);
+        }
+    }
+
+    #[test]
+    fn path_that_begins_with_at_is_not_shown_as_an_abstract_name() {
+        let path = UnixAddress::from_path(b"@app").unwrap();
+        assert_eq!(path.as_path(), Some(&b"@app"[..]));
+        assert_eq!(path.to_string(), "./@app");
+        assert_ne!(path, UnixAddress::parse(b"@app").unwrap());
+    }
+
+    #[test]
+    fn each_byte_that_is_not_utf_8_is_shown_as_u_fffd() {
+        let path = UnixAddress::from_path(b"/\xf0\x9f\x92/\xff\xc3\xa4").unwrap();
+        assert_eq!(path.to_string(), "/\u{fffd}\u{fffd}\u{fffd}/\u{fffd}ä");
+        let shown = format!("{path:?}");
+        assert_eq!(shown, r#"UnixAddress("/\xf0\x9f\x92/\xff\xc3\xa4")"#);
+        let name = UnixAddress::from_abstract(b"\xfe").unwrap();
+        assert_eq!(name.to_string(), "@\u{fffd}");
+        assert_eq!(format!("{name:?}"), r#"UnixAddress("\x00\xfe")"#);
+    }
+
+    // What the kernel returns.
+
+    fn sockaddr_un(sun_path: &[u8]) -> Vec<u8> {
+        [&1_u16.to_ne_bytes(), sun_path].concat()
+    }
+
+    fn sockaddr_in6(port: u16, flow: u32, ip: &str, scope: u32) -> Vec<u8> {
+        let ip: Ipv6Addr = ip.parse().unwrap();
+        let mut bytes = Vec::new();
+        bytes.extend(10_u16.to_ne_bytes());
+        bytes.extend(port.to_be_bytes());
+        bytes.extend(flow.to_be_bytes());
+        bytes.extend(ip.octets());
+        bytes.extend(scope.to_ne_bytes());
+        bytes
+    }
+
+    /// Case B8.
+    #[test]
+    fn unix_addresses_of_the_kernel_are_kept_to_the_byte() {
+        let decode = |sun_path: &[u8]| match Address::decode(&sockaddr_un(sun_path)) {
+            Some(Address::Unix(address)) => address,
+            other => panic!("{other:?}"),
+        };
+
+        // A path of 108 bytes has no NUL; with a large buffer, the kernel's length counts one.
+        let long = [b'p'; 108];
+        assert_eq!(decode(&long).as_path(), Some(&long[..]));
+        assert_eq!(decode(&long).to_string().len(), 108);
+        assert_eq!(decode(&[&long[..], b"\0"].concat()), decode(&long));
+
+        let path = UnixAddress::from_path(b"/run/app.sock").unwrap();
+        assert_eq!(decode(b"/run/app.sock\0"), path);
+        assert_eq!(decode(b"/run/app.sock"), path);
+        assert_eq!(decode(b"/run/app.sock\0left over"), path);
+
+        let name = decode(b"\0a\0b\0");
+        assert_eq!(name.as_abstract_name(), Some(&b"a\0b\0"[..]));
+        assert_ne!(name, decode(b"\0a\0b"));
+        assert_ne!(name, decode(b"\0a\0b\0\0"));
+        let autobound = decode(b"\x00000af");
+        assert_eq!(autobound.as_abstract_name(), Some(&b"000af"[..]));
+        assert_eq!(autobound.to_string(), "@000af");
+        let longest = [&b"\0"[..], &[b'n'; 107]].concat();
+        assert_eq!(decode(&longest).as_abstract_name(), Some(&longest[1..]));
+        assert_eq!(decode(b"\0").as_abstract_name(), Some(&b""[..]));
+
+        assert_eq!(decode(b""), UnixAddress::UNNAMED);
+
+        // A path, and the abstract name of the same bytes.
+        assert_ne!(decode(b"app\0"), decode(b"\0app"));
+
+        for too_long in [&[b'p'; 109][..], &[0; 109], &[b'p'; 300]] {
+            assert_eq!(Address::decode(&sockaddr_un(too_long)), None);
+        }
+    }
+
+    /// Case B7.
+    #[test]
+    fn scope_counts_and_flow_info_does_not() {
+        let decode = |flow, scope| Address::decode(&sockaddr_in6(80, flow, "fe80::1", scope));
+        assert_eq!(decode(0, 2), Some(inet(zoned("fe80::1", index(2)), 80)));
+        assert_eq!(decode(0, 0), Some(inet(v6("fe80::1"), 80)));
+        assert_eq!(decode(0x000f_ffff, 2), decode(0, 2));
+        assert_ne!(decode(0, 2), decode(0, 3));
+    }
+
+    #[test]
+    fn inet_addresses_of_the_kernel_keep_their_family() {
+        let mut bytes = 2_u16.to_ne_bytes().to_vec();
+        bytes.extend([0x1f, 0x90, 192, 0, 2, 1]);
+        let v4_address = inet(v4("192.0.2.1"), 8080);
+        assert_eq!(Address::decode(&bytes), Some(v4_address));
+        assert_eq!(
+            Address::decode(&[&bytes[..], &[0; 8]].concat()),
+            Some(v4_address)
+        );
+
+        let mapped = sockaddr_in6(8080, 0, "::ffff:192.0.2.1", 0);
+        let mapped = Address::decode(&mapped);
+        assert_eq!(mapped, Some(inet(v6("::ffff:192.0.2.1"), 8080)));
+        assert_ne!(mapped, Some(v4_address));
+    }
+
+    #[test]
+    fn cut_or_foreign_socket_address_is_none() {
+        let full = sockaddr_in6(80, 0, "::1", 1);
+        for len in 0..full.len() {
+            assert_eq!(Address::decode(&full[..len]), None, "{len}");
+        }
+        let mut v4_bytes = [0; 16];
+        v4_bytes[..2].copy_from_slice(&2_u16.to_ne_bytes());
+        for len in 0..8 {
+            assert_eq!(Address::decode(&v4_bytes[..len]), None, "{len}");
+        }
+        // AF_UNSPEC, AF_NETLINK, AF_VSOCK.
+        for family in [0_u16, 16, 40, u16::MAX] {
+            let bytes = [&family.to_ne_bytes()[..], &[0; 126]].concat();
+            assert_eq!(Address::decode(&bytes), None);
+        }
+    }
+
+    // Properties.
+
+    fn any_network() -> impl Strategy<Value = Network> {
+        proptest::sample::select(&NETWORKS[..])
+    }
+
+    /// Octets with many zeros, so that `::` has something to do.
+    fn any_v6() -> impl Strategy<Value = Ipv6Addr> {
+        let group = prop_oneof![Just(0), Just(0xffff), 0..16_u16, any::<u16>()];
+        proptest::array::uniform8(group).prop_map(Ipv6Addr::from)
+    }
+
+    fn any_zone() -> impl Strategy<Value = Zone> {
+        prop_oneof![
+            Just(Zone::None),
+            (1_u32..).prop_map(index),
+            "[!-$&-.0-9;-Z^-~\\\\]{1,15}".prop_filter_map("digits or dots only", |text| {
+                InterfaceName::new(text.as_bytes()).ok().map(Zone::Name)
+            }),
+        ]
+    }
+
+    /// An address of the kind that parsing for the network gives.
+    fn any_address(network: Network) -> BoxedStrategy<Address> {
+        if network.is_unix() {
+            let path = "[^\0@][^\0]{0,25}".prop_map(|p| UnixAddress::from_path(p.as_bytes()));
+            let name = "\\PC{0,26}".prop_map(|n| UnixAddress::from_abstract(n.as_bytes()));
+            let with_nul = "(\0|a|\n){0,107}";
+            let with_nul = with_nul.prop_map(|n| UnixAddress::from_abstract(n.as_bytes()));
+            return prop_oneof![path, name, with_nul]
+                .prop_map(|address| Address::Unix(address.unwrap()))
+                .boxed();
+        }
+        let not_mapped = |ip: &Ipv6Addr| ip.to_ipv4_mapped().is_none();
+        let v6 = (any_v6().prop_filter("mapped", not_mapped), any_zone())
+            .prop_map(|(ip, zone)| Host::V6(ip, zone))
+            .boxed();
+        let v4 = any::<Ipv4Addr>().prop_map(Host::V4).boxed();
+        let host = match network {
+            _ if network.is_v4_only() => prop_oneof![Just(Host::Any), v4].boxed(),
+            _ if network.is_v6_only() => prop_oneof![Just(Host::Any), v6].boxed(),
+            _ => prop_oneof![Just(Host::Any), v4, v6].boxed(),
+        };
+        (host, any::<u16>())
+            .prop_map(|(host, port)| inet(host, port))
+            .boxed()
+    }
+
+    /// What looks like an address, more or less.
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[0-9a-f:.%\\[\\]]{0,24}",
+            "\\[[0-9a-f:]{0,40}(%[a-z0-9.]{0,17})?\\]:[0-9]{0,6}",
+            "[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}:[0-9]{0,6}",
+            "(localhost|@|/|\\[|::)?\\PC{0,12}(:|\\]:)?[0-9a-z]{0,3}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn address_that_is_written_is_read_again(
+            (network, address) in any_network()
+                .prop_flat_map(|network| (Just(network), any_address(network)))
+        ) {
+            let text = address.to_string();
+            prop_assert_eq!(Address::parse(network, text.as_bytes()), Ok(address), "{}", text);
+        }
+
+        #[test]
+        fn address_that_is_read_is_written_and_read_again(
+            network in any_network(),
+            text in any_text(),
+        ) {
+            if let Ok(address) = Address::parse(network, text.as_bytes()) {
+                let written = address.to_string();
+                prop_assert_eq!(Address::parse(network, written.as_bytes()), Ok(address));
+            }
+        }
+
+        #[test]
+        fn decoded_address_is_written_and_read_again(
+            network in any_network(),
+            family in proptest::sample::select(&[AF_UNIX, AF_INET, AF_INET6][..]),
+            rest in vec(any::<u8>(), 0..128),
+        ) {
+            let sockaddr = [&family.to_ne_bytes()[..], &rest].concat();
+            if let Some(address) = Address::decode(&sockaddr) {
+                let text = address.to_string();
+                // Documented exceptions: no UTF-8, a mapped address, a path like `@…`.
+                let exact = match address {
+                    Address::Unix(unix) => {
+                        network.is_unix()
+                            && !text.contains('\u{fffd}')
+                            && !unix.as_path().is_some_and(|path| path.starts_with(b"@"))
+                    }
+                    Address::Inet(InetAddress { host, .. }) => match host {
+                        Host::V6(ip, _) => ip.to_ipv4_mapped().is_none(),
+                        _ => true,
+                    },
+                };
+                if let (true, Ok(parsed)) = (exact, Address::parse(network, text.as_bytes())) {
+                    if matches!(parsed, Address::Unix(_)) == matches!(address, Address::Unix(_)) {
+                        prop_assert_eq!(parsed, address);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn ipv4_is_read_and_written_as_core_does(
+            text in prop_oneof![
+                any::<Ipv4Addr>().prop_map(|ip| ip.to_string()),
+                "[0-9]{1,3}(\\.[0-9]{1,3}){3}",
+                "[0-9.]{1,16}",
+            ]
+        ) {
+            let ours = Address::parse(Network::Tcp, format!("{text}:7").as_bytes()).ok();
+            let cores = text.parse::<Ipv4Addr>().ok();
+            prop_assert_eq!(ours, cores.map(|ip| inet(Host::V4(ip), 7)));
+            if let (Some(ours), Some(cores)) = (ours, cores) {
+                prop_assert_eq!(ours.to_string(), format!("{cores}:7"));
+            }
+        }
+
+        #[test]
+        fn ipv6_is_read_and_written_as_core_does(
+            text in prop_oneof![
+                any_v6().prop_map(|ip| ip.to_string()),
+                "[0-9a-fA-F]{0,4}(::?[0-9a-fA-F]{1,4}){0,9}(:|::)?",
+                "[0-9a-f]{0,4}(::?[0-9a-f]{1,4}){0,6}::?[0-9]{1,3}(\\.[0-9]{1,3}){3}",
+                ":[0-9a-f:.]{1,24}",
+            ].prop_filter("without a colon it is no IPv6", |text| text.contains(':'))
+        ) {
+            let ours = Address::parse(Network::Tcp, format!("[{text}]:7").as_bytes()).ok();
+            let cores = text.parse::<Ipv6Addr>().ok();
+            let expected = cores.map(|ip| match ip.to_ipv4_mapped() {
+                Some(v4) => inet(Host::V4(v4), 7),
+                None => inet(Host::V6(ip, Zone::None), 7),
+            });
+            prop_assert_eq!(ours, expected);
+            if let Some(ip) = cores {
+                let plain = inet(Host::V6(ip, Zone::None), 7);
+                prop_assert_eq!(plain.to_string(), format!("[{ip}]:7"));
+            }
+        }
+
+        #[test]
+        fn nothing_panics_and_errors_lie_within_the_text(
+            network in any_network(),
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..200),
+                any_text().prop_map(String::into_bytes),
+            ],
+        ) {
+            let _ = Network::parse(&bytes);
+            let _ = InterfaceName::new(&bytes);
+            let _ = Address::decode(&bytes).map(|address| format!("{address} {address:?}"));
+            match Address::parse(network, &bytes) {
+                Ok(address) => drop(format!("{address} {address:?}")),
+                Err(error) => {
+                    prop_assert!(error.at() <= bytes.len());
+                    let end = format!(", at byte {}", error.at());
+                    prop_assert!(error.to_string().ends_with(&end));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_decoded_length_of_every_family_is_safe() {
+        for family in 0..=64_u16 {
+            for fill in [0, b'a', 0xff] {
+                let bytes = [&family.to_ne_bytes()[..], &[fill; 140]].concat();
+                for len in 0..=bytes.len() {
+                    if let Some(address) = Address::decode(&bytes[..len]) {
+                        drop(format!("{address} {address:?}"));
+                    }
+                }
+            }
+        }
+    }
+}
