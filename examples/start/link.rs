@@ -41,7 +41,7 @@ INSERT AFTER .text;
 ";
 
 /// Prints the arguments for all binaries of the package.
-pub fn bins() {
+pub(crate) fn bins() {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let script = Path::new(&out).join("discard.ld");
     fs::write(&script, SCRIPT).expect("OUT_DIR can be written to");
@@ -54,5 +54,8 @@ pub fn bins() {
     for argument in LINKER {
         println!("cargo::rustc-link-arg-bins=-Wl,{argument}");
     }
-    println!("cargo::rustc-link-arg-bins=-Wl,--script={}", script.display());
+    println!(
+        "cargo::rustc-link-arg-bins=-Wl,--script={}",
+        script.display()
+    );
 }

@@ -1,0 +1,719 @@
+//! Pure. HTTP/1.1 (RFC 9112): request heads in, answers out.
+//!
+//! [`Parser`] takes a head byte by byte and keeps only what the answer depends
+//! on. So a connection needs no buffer, a head may come in any number of
+//! pieces, and a client that sends it slowly costs no more than one that does
+//! not. An answer is likewise never kept: [`Reply::render`] makes it again when
+//! the rest of it has to be sent.
+
+use crate::text::Text;
+
+/// The longest head, from its first byte to the empty line's end.
+pub const LONGEST_HEAD: u16 = 8192;
+
+/// The longest request body that is skipped, so that the connection can go on.
+pub const LONGEST_BODY: u64 = 64 * 1024;
+
+/// The longest sleep that can be asked for, in milliseconds.
+pub const LONGEST_SLEEP: u32 = 60_000;
+
+/// The longest word that means something, `transfer-encoding`, and some room
+/// for the digits of `/sleep/`.
+const WORD: usize = 24;
+
+/// The status of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Go on and send the body; the answer follows.
+    Continue,
+    /// As asked.
+    Ok,
+    /// What came is no HTTP, or must not be answered otherwise.
+    BadRequest,
+    /// There is nothing of this name.
+    NotFound,
+    /// Only `GET` and `HEAD`.
+    MethodNotAllowed,
+    /// The head or the body took too long.
+    RequestTimeout,
+    /// A body over [`LONGEST_BODY`].
+    ContentTooLarge,
+    /// A request line over [`LONGEST_HEAD`].
+    UriTooLong,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
+    /// A head over [`LONGEST_HEAD`].
+    HeaderFieldsTooLarge,
+    /// A method that is none of HTTP's, or a transfer coding.
+    NotImplemented,
+    /// Another HTTP than 1.
+    VersionNotSupported,
+}
+
+impl Status {
+    /// Number and reason, as the status line has them.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Continue => "100 Continue",
+            Status::Ok => "200 OK",
+            Status::BadRequest => "400 Bad Request",
+            Status::NotFound => "404 Not Found",
+            Status::MethodNotAllowed => "405 Method Not Allowed",
+            Status::RequestTimeout => "408 Request Timeout",
+            Status::ContentTooLarge => "413 Content Too Large",
+            Status::UriTooLong => "414 URI Too Long",
+            Status::ExpectationFailed => "417 Expectation Failed",
+            Status::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
+            Status::NotImplemented => "501 Not Implemented",
+            Status::VersionNotSupported => "505 HTTP Version Not Supported",
+        }
+    }
+}
+
+/// The method of a request, as far as it makes a difference here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// `GET`
+    Get,
+    /// `HEAD`: as `GET`, without the body.
+    Head,
+    /// `CONNECT`, whose target is no path.
+    Connect,
+    /// Another one that HTTP defines.
+    Other,
+    /// One that it does not.
+    Unknown,
+}
+
+/// What a request is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `/`
+    Info,
+    /// `/healthz`
+    Health,
+    /// `/sleep/<ms>`
+    Sleep(u32),
+    /// `/sleep/<ms>` with more than [`LONGEST_SLEEP`].
+    LongSleep,
+    /// Any other path.
+    Nothing,
+    /// The server itself: `*`, or what CONNECT names.
+    Server,
+}
+
+/// A whole request head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The target, without its query.
+    pub target: Target,
+    /// The connection is to be kept after the answer.
+    pub keep: bool,
+    /// It is HTTP/1.0.
+    pub old: bool,
+    /// Bytes of the body that follow.
+    pub length: u64,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+}
+
+impl Request {
+    /// `request.reply()` — The answer, and how long to wait with it, in
+    /// milliseconds.
+    #[must_use]
+    pub fn reply(&self) -> (Reply, u32) {
+        let (status, page, delay) = match (self.method, self.target) {
+            (Method::Unknown, _) => (Status::NotImplemented, Page::Status, 0),
+            (_, Target::Nothing) => (Status::NotFound, Page::Status, 0),
+            (Method::Connect | Method::Other, _) => (Status::MethodNotAllowed, Page::Status, 0),
+            (_, Target::Info) => (Status::Ok, Page::Info, 0),
+            (_, Target::Health) => (Status::Ok, Page::Health, 0),
+            (_, Target::Sleep(delay)) => (Status::Ok, Page::Info, delay),
+            (_, Target::LongSleep | Target::Server) => (Status::BadRequest, Page::Status, 0),
+        };
+        // A client that waits for leave to send its body, and is refused, may
+        // send it or not: only the connection's end tells where a next request
+        // would begin.
+        let refused = self.expects_continue && status != Status::Ok;
+        let reply = Reply {
+            status,
+            page,
+            head_only: self.method == Method::Head,
+            close: refused || !self.keep,
+            old: self.old,
+        };
+        (reply, delay)
+    }
+}
+
+/// What a piece of a head has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The head is not at its end.
+    More,
+    /// It is.
+    Request(Request),
+    /// It cannot be one; nothing that follows can be understood.
+    Refused(Status),
+}
+
+/// Where in a head the parser is: what the next byte belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum At {
+    /// The first byte of a request, or an empty line before it.
+    Start,
+    /// The line feed of such an empty line.
+    StartFeed,
+    Method,
+    /// The first byte of the target.
+    Target,
+    /// The scheme of an absolute target, its colon, its two slashes.
+    Scheme,
+    Slash,
+    SlashSlash,
+    /// Host and port of an absolute target.
+    Authority,
+    /// What CONNECT names; or the space after `*`.
+    Other,
+    Path,
+    Query,
+    Version,
+    VersionFeed,
+    /// The first byte of a line.
+    Line,
+    Name,
+    /// The value, or white space around it.
+    Value,
+    ValueFeed,
+    /// The line feed of the empty line.
+    LastFeed,
+    /// After the end, or after a refusal.
+    Done,
+}
+
+/// The fields that make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Expect,
+    Other,
+}
+
+/// Takes a request head in pieces of any size.
+#[derive(Clone, Debug)]
+pub struct Parser {
+    at: At,
+    method: Method,
+    target: Target,
+    field: Field,
+    old: bool,
+    seen: u8,
+    /// Bytes of this head so far.
+    taken: u16,
+    /// The word that is being read, in lower case where case makes no
+    /// difference; a longer one than any that means something stays at
+    /// `WORD + 1`.
+    word: [u8; WORD],
+    word_length: u8,
+    /// White space has followed the word.
+    gap: bool,
+    length: u64,
+}
+
+/// Bits of `seen`.
+mod seen {
+    pub(super) const HOST: u8 = 1;
+    pub(super) const LENGTH: u8 = 2;
+    pub(super) const CODING: u8 = 4;
+    pub(super) const CLOSE: u8 = 8;
+    pub(super) const KEEP: u8 = 16;
+    pub(super) const CONTINUE: u8 = 32;
+    pub(super) const EXPECT: u8 = 64;
+}
+
+impl Parser {
+    /// `Parser::new()` — Ready for a first byte.
+    #[must_use]
+    pub const fn new() -> Self {
+        Parser {
+            at: At::Start,
+            method: Method::Unknown,
+            target: Target::Nothing,
+            field: Field::Other,
+            old: false,
+            seen: 0,
+            taken: 0,
+            word: [0; WORD],
+            word_length: 0,
+            gap: false,
+            length: 0,
+        }
+    }
+
+    /// `parser.is_idle()` — Whether no byte of a request has come, empty lines
+    /// before it aside.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        matches!(self.at, At::Start | At::StartFeed)
+    }
+
+    /// `parser.is_head()` — Whether the request's method is HEAD, so that no
+    /// answer to it has a body.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.method == Method::Head
+    }
+
+    /// `parser.feed(bytes)` — How many of the bytes belong to this head, and what
+    /// they have led to.
+    ///
+    /// After another answer than [`Progress::More`] the next head wants a new
+    /// parser.
+    pub fn feed(&mut self, bytes: &[u8]) -> (usize, Progress) {
+        let mut used = 0;
+        for &byte in bytes {
+            used += 1;
+            let progress = if self.taken < LONGEST_HEAD {
+                self.taken += 1;
+                match self.step(byte) {
+                    Ok(next) => {
+                        self.at = next;
+                        if next == At::Done {
+                            self.finish()
+                        } else {
+                            Progress::More
+                        }
+                    }
+                    Err(status) => Progress::Refused(status),
+                }
+            } else {
+                Progress::Refused(self.too_long())
+            };
+            if progress != Progress::More {
+                self.at = At::Done;
+                return (used, progress);
+            }
+        }
+        (used, Progress::More)
+    }
+
+    fn too_long(&self) -> Status {
+        match self.at {
+            At::Start | At::StartFeed | At::Method | At::Done => Status::BadRequest,
+            At::Line | At::Name | At::Value | At::ValueFeed | At::LastFeed => {
+                Status::HeaderFieldsTooLarge
+            }
+            _ => Status::UriTooLong,
+        }
+    }
+
+    /// Where the next byte belongs, after this one.
+    fn step(&mut self, byte: u8) -> Result<At, Status> {
+        const BAD: Result<At, Status> = Err(Status::BadRequest);
+        Ok(match (self.at, byte) {
+            (At::Start, b'\r') => At::StartFeed,
+            (At::Start | At::StartFeed, b'\n') => At::Start,
+            (At::Start, _) if is_token(byte) => {
+                self.push(byte);
+                At::Method
+            }
+
+            (At::Method, b' ') => {
+                self.method = match self.take_word() {
+                    Some(b"GET") => Method::Get,
+                    Some(b"HEAD") => Method::Head,
+                    Some(b"CONNECT") => Method::Connect,
+                    Some(b"POST" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE" | b"PATCH") => {
+                        Method::Other
+                    }
+                    _ => Method::Unknown,
+                };
+                At::Target
+            }
+            (At::Method, _) if is_token(byte) => {
+                self.push(byte);
+                At::Method
+            }
+
+            (At::Target, _) if self.method == Method::Connect && is_target(byte) => {
+                self.target = Target::Server;
+                At::Other
+            }
+            (At::Target, b'/') => At::Path,
+            (At::Target, b'*') => {
+                self.target = Target::Server;
+                At::Other
+            }
+            (At::Target, _) if byte.is_ascii_alphabetic() => {
+                self.push(byte.to_ascii_lowercase());
+                At::Scheme
+            }
+            (At::Scheme, b':') => match self.take_word() {
+                Some(b"http" | b"https") => At::Slash,
+                _ => return BAD,
+            },
+            (At::Scheme, _) if byte.is_ascii_alphanumeric() => {
+                self.push(byte.to_ascii_lowercase());
+                At::Scheme
+            }
+            (At::Slash, b'/') => At::SlashSlash,
+            (At::SlashSlash, b'/') => At::Authority,
+            (At::Authority, b'/') => At::Path,
+            (At::Authority, b'?' | b' ') => {
+                self.target = Target::Info;
+                if byte == b'?' { At::Query } else { At::Version }
+            }
+            (At::Authority, _) if is_target(byte) => At::Authority,
+            (At::Path, b'?' | b' ') => {
+                self.target = match self.take_word() {
+                    Some(path) => path_target(path),
+                    None => Target::Nothing,
+                };
+                if byte == b'?' { At::Query } else { At::Version }
+            }
+            (At::Path, _) if is_target(byte) => {
+                self.push(byte);
+                At::Path
+            }
+            (At::Query | At::Other, b' ') => At::Version,
+            (At::Query, _) if is_target(byte) => At::Query,
+            (At::Other, _) if is_target(byte) && self.method == Method::Connect => At::Other,
+
+            (At::Version, b'\r' | b'\n') => {
+                match self.take_word() {
+                    Some(&[b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
+                        if major.is_ascii_digit() && minor.is_ascii_digit() =>
+                    {
+                        if major != b'1' {
+                            return Err(Status::VersionNotSupported);
+                        }
+                        self.old = minor == b'0';
+                    }
+                    _ => return BAD,
+                }
+                if byte == b'\r' {
+                    At::VersionFeed
+                } else {
+                    At::Line
+                }
+            }
+            (At::Version, _) if is_target(byte) => {
+                self.push(byte);
+                At::Version
+            }
+            (At::VersionFeed | At::ValueFeed, b'\n') => At::Line,
+
+            (At::Line, b'\r') => At::LastFeed,
+            (At::Line | At::LastFeed, b'\n') => At::Done,
+            (At::Line | At::Name, _) if is_token(byte) => {
+                self.push(byte.to_ascii_lowercase());
+                At::Name
+            }
+            (At::Name, b':') => {
+                self.field = match self.take_word() {
+                    Some(b"host") => Field::Host,
+                    Some(b"connection") => Field::Connection,
+                    Some(b"content-length") => Field::ContentLength,
+                    Some(b"transfer-encoding") => Field::TransferEncoding,
+                    Some(b"expect") => Field::Expect,
+                    _ => Field::Other,
+                };
+                self.begin_field()?;
+                At::Value
+            }
+            (At::Value, b'\r' | b'\n') => {
+                self.end_field()?;
+                if byte == b'\r' {
+                    At::ValueFeed
+                } else {
+                    At::Line
+                }
+            }
+            (At::Value, b' ' | b'\t') => {
+                self.gap = self.word_length > 0;
+                At::Value
+            }
+            (At::Value, _) if byte > b' ' && byte != 0x7f => {
+                self.value(byte)?;
+                At::Value
+            }
+            _ => return BAD,
+        })
+    }
+
+    /// A field's name has been read. Fields that say where the message ends, or
+    /// for whom it is, must not come twice: two readers could differ on which
+    /// one counts.
+    fn begin_field(&mut self) -> Result<(), Status> {
+        let once = match self.field {
+            Field::Host => seen::HOST,
+            Field::ContentLength => seen::LENGTH,
+            Field::TransferEncoding => seen::CODING,
+            _ => 0,
+        };
+        if self.seen & once != 0 {
+            return Err(Status::BadRequest);
+        }
+        self.seen |= once;
+        Ok(())
+    }
+
+    /// A byte of the value, other than white space.
+    fn value(&mut self, byte: u8) -> Result<(), Status> {
+        match self.field {
+            Field::Connection if byte == b',' => {
+                self.connection_option();
+                return Ok(());
+            }
+            Field::ContentLength => {
+                let digit = match byte {
+                    b'0'..=b'9' if !self.gap => u64::from(byte - b'0'),
+                    _ => return Err(Status::BadRequest),
+                };
+                self.length = self
+                    .length
+                    .checked_mul(10)
+                    .and_then(|length| length.checked_add(digit))
+                    .ok_or(Status::BadRequest)?;
+            }
+            Field::Host if self.gap => return Err(Status::BadRequest),
+            _ => {}
+        }
+        if self.gap {
+            self.gap = false;
+            self.push(b' ');
+        }
+        self.push(byte.to_ascii_lowercase());
+        Ok(())
+    }
+
+    /// A field's line is at its end.
+    fn end_field(&mut self) -> Result<(), Status> {
+        match self.field {
+            Field::Connection => self.connection_option(),
+            Field::ContentLength if self.word_length == 0 => return Err(Status::BadRequest),
+            Field::Expect => {
+                self.seen |= match self.take_word() {
+                    Some(b"100-continue") => seen::CONTINUE,
+                    _ => seen::EXPECT,
+                };
+            }
+            _ => {}
+        }
+        self.take_word();
+        Ok(())
+    }
+
+    fn connection_option(&mut self) {
+        self.seen |= match self.take_word() {
+            Some(b"close") => seen::CLOSE,
+            Some(b"keep-alive") => seen::KEEP,
+            _ => 0,
+        };
+    }
+
+    /// The empty line has come.
+    fn finish(&mut self) -> Progress {
+        let has = |bit| self.seen & bit != 0;
+        if has(seen::CODING) {
+            // Whoever has read it another way may see another message.
+            let unclear = self.old || has(seen::LENGTH);
+            return Progress::Refused(if unclear {
+                Status::BadRequest
+            } else {
+                Status::NotImplemented
+            });
+        }
+        if !self.old && !has(seen::HOST) {
+            return Progress::Refused(Status::BadRequest);
+        }
+        if !self.old && has(seen::EXPECT) {
+            return Progress::Refused(Status::ExpectationFailed);
+        }
+        if self.length > LONGEST_BODY {
+            return Progress::Refused(Status::ContentTooLarge);
+        }
+        Progress::Request(Request {
+            method: self.method,
+            target: self.target,
+            keep: !has(seen::CLOSE) && (!self.old || has(seen::KEEP)),
+            old: self.old,
+            length: self.length,
+            expects_continue: !self.old && has(seen::CONTINUE) && self.length > 0,
+        })
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.word.get_mut(usize::from(self.word_length)) {
+            *place = byte;
+            self.word_length += 1;
+        } else {
+            self.word_length = WORD as u8 + 1;
+        }
+    }
+
+    /// The word, unless it is longer than any that means something. The next
+    /// byte begins a new one.
+    fn take_word(&mut self) -> Option<&[u8]> {
+        let length = usize::from(core::mem::take(&mut self.word_length));
+        self.gap = false;
+        self.word.get(..length)
+    }
+}
+
+impl Default for Parser {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A path, without its first slash.
+fn path_target(path: &[u8]) -> Target {
+    if path.is_empty() {
+        return Target::Info;
+    }
+    if path == b"healthz" {
+        return Target::Health;
+    }
+    let Some(digits) = path.strip_prefix(b"sleep/") else {
+        return Target::Nothing;
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Target::Nothing;
+    }
+    let milliseconds = digits.iter().fold(0_u32, |number, digit| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u32::from(digit - b'0'))
+    });
+    if milliseconds > LONGEST_SLEEP {
+        Target::LongSleep
+    } else {
+        Target::Sleep(milliseconds)
+    }
+}
+
+/// What methods and field names are made of.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What may stand in a request line between its spaces.
+fn is_target(byte: u8) -> bool {
+    byte.is_ascii_graphic() && byte != b'#'
+}
+
+/// What the body of an answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// The status.
+    Status,
+    /// `ok`
+    Health,
+    /// Who answers.
+    Info,
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The process.
+    pub pid: u32,
+    /// How many predecessors it has.
+    pub generation: u32,
+    /// The build, or what the command line says.
+    pub tag: &'a [u8],
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The status.
+    pub status: Status,
+    /// The body.
+    pub page: Page,
+    /// The request is HEAD: the length is said, the body is not sent.
+    pub head_only: bool,
+    /// The connection ends after this answer.
+    pub close: bool,
+    /// The request is HTTP/1.0, so that keeping the connection must be said.
+    pub old: bool,
+}
+
+impl Reply {
+    /// `Reply::last(status, head_only)` — What is said before the connection
+    /// ends.
+    #[must_use]
+    pub const fn last(status: Status, head_only: bool) -> Self {
+        Reply {
+            status,
+            page: Page::Status,
+            head_only,
+            close: true,
+            old: false,
+        }
+    }
+
+    /// `Reply::go_on()` — `100 Continue`, which is followed by the answer.
+    #[must_use]
+    pub const fn go_on() -> Self {
+        Reply {
+            status: Status::Continue,
+            page: Page::Status,
+            head_only: true,
+            close: false,
+            old: false,
+        }
+    }
+
+    /// `reply.render(identity)` — All of its bytes; the same each time.
+    #[must_use]
+    pub fn render(&self, identity: &Identity<'_>) -> Text<512> {
+        let mut answer = Text::new();
+        answer
+            .push("HTTP/1.1 ")
+            .push(self.status.as_str())
+            .push("\r\n");
+        if self.status == Status::Continue {
+            answer.push("\r\n");
+            return answer;
+        }
+        let mut body = Text::<192>::new();
+        match self.page {
+            Page::Status => body.push(self.status.as_str()).push("\n"),
+            Page::Health => body.push("ok\n"),
+            Page::Info => body
+                .push("pid=")
+                .number(identity.pid.into())
+                .push(" generation=")
+                .number(identity.generation.into())
+                .push(" tag=")
+                .push(identity.tag)
+                .push("\n"),
+        };
+        answer.push("Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+        answer.number(body.len() as u64).push("\r\n");
+        if self.status == Status::MethodNotAllowed {
+            answer.push("Allow: GET, HEAD\r\n");
+        }
+        if self.close {
+            answer.push("Connection: close\r\n");
+        } else if self.old {
+            answer.push("Connection: keep-alive\r\n");
+        }
+        answer.push("\r\n");
+        if !self.head_only {
+            answer.push(body.as_bytes());
+        }
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! The parts of `gracenet-httpd` that touch nothing outside: text in a fixed
+//! buffer, HTTP, the command line, the table of connections. The program around
+//! them is in `main.rs`.
+
+#![no_std]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod args;
+pub mod http;
+pub mod table;
+pub mod text;
