@@ -1,2 +1,69 @@
-//! x
-fn main() {}
+//! The tasks of the project, one file a task: `cargo xtask --help`.
+
+mod answer;
+mod ci;
+mod cross;
+mod daemon;
+mod demo;
+mod endpoint;
+mod log;
+mod process;
+mod size;
+mod step;
+mod syscalls;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::step::Outcome;
+use crate::workspace::Workspace;
+
+/// The tasks of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Restart a loaded daemon many times, and show that no client noticed.
+    Demo(demo::Options),
+    /// Unit, doc and story tests.
+    Test,
+    /// Everything a change has to pass, the quick things first.
+    Ci(ci::Options),
+    /// Type-check for the processors that are not this machine's.
+    Cross,
+    /// Compare the syscalls of one hand-over with the golden file.
+    Syscalls(syscalls::Options),
+    /// Size, linkage and peak memory of the daemon, against their limits.
+    Size,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = Workspace::find().and_then(|workspace| match &arguments.task {
+        Task::Demo(options) => demo::run(&workspace, options),
+        Task::Test => test::run(&workspace),
+        Task::Ci(options) => ci::run(&workspace, options),
+        Task::Cross => cross::run(&workspace),
+        Task::Syscalls(options) => syscalls::run(&workspace, options),
+        Task::Size => size::run(&workspace),
+    });
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::NotRun(why)) => {
+            eprintln!("not run: {why}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("error: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

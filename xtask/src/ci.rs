@@ -1,0 +1,125 @@
+//! `cargo xtask ci`: everything a change has to pass, the quick things first; it
+//! stops at the first failure.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::step::{self, Outcome};
+use crate::workspace::Workspace;
+use crate::{cross, demo, size, syscalls, test};
+
+/// What `cargo xtask ci` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Restarts of the demo.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
+    restarts: u32,
+}
+
+/// Runs all steps, prints how long each took, and ends with a count.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+    let demo = demo::Options {
+        restarts: options.restarts,
+        clients: 12,
+        json: false,
+        binary: None,
+        next_binary: None,
+    };
+    let syscalls = syscalls::Options { bless: false };
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 9] = [
+        ("format", &|| {
+            commands([workspace.cargo(["fmt", "--all", "--check"])])
+        }),
+        ("lints", &|| commands(lints(workspace))),
+        ("documentation", &|| commands(documentation(workspace))),
+        ("rustix with libc", &|| commands([with_libc(workspace)])),
+        ("other processors", &|| cross::run(workspace)),
+        ("tests", &|| test::run(workspace)),
+        ("size", &|| size::run(workspace)),
+        ("syscalls", &|| syscalls::run(workspace, &syscalls)),
+        ("demo", &|| demo::run(workspace, &demo)),
+    ];
+
+    let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();
+    let mut failure = None;
+    for (name, step) in steps {
+        eprintln!("==> {name}");
+        let begun = Instant::now();
+        match step() {
+            Ok(outcome) => done.push((name, begun.elapsed(), outcome)),
+            Err(why) => {
+                failure = Some((name, why));
+                break;
+            }
+        }
+    }
+
+    let mut passed = 0;
+    for (name, took, outcome) in &done {
+        let seconds = took.as_secs_f64();
+        match outcome {
+            Outcome::Done => {
+                passed += 1;
+                println!("{seconds:7.1} s  {name}");
+            }
+            Outcome::NotRun(why) => println!("{seconds:7.1} s  {name}: not run: {why}"),
+        }
+    }
+    match failure {
+        None => {
+            println!("{passed} passed, 0 failed");
+            Ok(Outcome::Done)
+        }
+        Some((name, why)) => {
+            println!("failed: {name}: {why:#}");
+            println!("{passed} passed, 1 failed");
+            bail!("{name} failed");
+        }
+    }
+}
+
+fn commands(commands: impl IntoIterator<Item = Command>) -> Result<Outcome> {
+    for mut command in commands {
+        eprintln!("$ {}", step::line(&command));
+        step::run(&mut command)?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn lints(workspace: &Workspace) -> Vec<Command> {
+    const DENY: [&str; 3] = ["--", "-D", "warnings"];
+    let mut commands = Vec::new();
+    for package in ["gracenet", "xtask"] {
+        let mut command = workspace.cargo(["clippy", "--all-targets", "-p"]);
+        command.arg(package).args(DENY);
+        commands.push(command);
+    }
+    // Their tests, where they have any, cannot all be built for this machine.
+    for program in workspace.programs() {
+        let mut command = workspace.cargo(["clippy", "-p"]);
+        command.arg(&program.name).args(DENY);
+        commands.push(command);
+    }
+    commands
+}
+
+fn documentation(workspace: &Workspace) -> Vec<Command> {
+    let programs = workspace.programs().filter(|package| package.is_library());
+    let names = programs.map(|package| package.name.as_str());
+    ["gracenet"]
+        .into_iter()
+        .chain(names)
+        .map(|name| {
+            let mut command = workspace.cargo(["doc", "--no-deps", "-p"]);
+            command.arg(name).env("RUSTDOCFLAGS", "-D warnings");
+            command
+        })
+        .collect()
+}
+
+/// Another crate in the graph may switch rustix to its libc backend.
+fn with_libc(workspace: &Workspace) -> Command {
+    workspace.cargo(["check", "-p", "gracenet", "--features", "rustix/use-libc"])
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask test`: the programs that the stories start, then unit, doc and
+//! story tests.
+
+use anyhow::Result;
+
+use crate::step::{self, Outcome};
+use crate::workspace::Workspace;
+
+/// Runs every test that there is.
+pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
+    for program in workspace.programs() {
+        let mut build = workspace.cargo(["build", "--release", "-p"]);
+        step::run(build.arg(&program.name))?;
+    }
+    for package in ["gracenet", "xtask"] {
+        step::run(workspace.cargo(["test", "-p"]).arg(package))?;
+    }
+    // Alone, each: what one program wants of a dependency must not reach another.
+    for program in workspace.programs() {
+        for target in program.test_targets() {
+            let mut test = workspace.cargo(["test", "-p"]);
+            step::run(test.arg(&program.name).args(target))?;
+        }
+    }
+    Ok(Outcome::Done)
+}

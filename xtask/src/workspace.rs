@@ -1,0 +1,137 @@
+//! The workspace as cargo sees it, and builds of its programs.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use crate::step;
+
+/// What `cargo metadata` says, as far as the tasks need it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Workspace {
+    /// The folder of the workspace's `Cargo.toml`.
+    #[serde(rename = "workspace_root")]
+    pub(crate) root: PathBuf,
+    #[serde(rename = "target_directory")]
+    pub(crate) target: PathBuf,
+    packages: Vec<Package>,
+}
+
+/// A member of the workspace.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Package {
+    pub(crate) name: String,
+    targets: Vec<Target>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+    test: bool,
+}
+
+impl Workspace {
+    /// `Workspace::find()` — asks cargo.
+    pub(crate) fn find() -> Result<Self> {
+        let mut command = cargo();
+        command.args(["metadata", "--no-deps", "--format-version", "1"]);
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        let text = step::output(&mut command)?;
+        serde_json::from_str(&text).context("cargo metadata")
+    }
+
+    /// A cargo command in the workspace's folder.
+    pub(crate) fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = cargo();
+        command.current_dir(&self.root).args(arguments);
+        command
+    }
+
+    /// The packages of programs without std: each must be built on its own, or
+    /// the features that others want of rustix would reach it.
+    pub(crate) fn programs(&self) -> impl Iterator<Item = &Package> {
+        self.packages
+            .iter()
+            .filter(|package| !matches!(package.name.as_str(), "gracenet" | "xtask"))
+    }
+
+    /// Builds the daemon as it is delivered, and returns where it is.
+    pub(crate) fn build_httpd(&self) -> Result<PathBuf> {
+        let mut command = self.cargo(BUILD_HTTPD);
+        command.env_remove(TAG);
+        step::run(&mut command)?;
+        Ok(httpd_in(&self.target))
+    }
+
+    /// Builds the daemon with another tag, in a target folder of its own, so
+    /// that the delivered one keeps its tag.
+    pub(crate) fn build_httpd_tagged(&self, tag: &str) -> Result<PathBuf> {
+        let target = self.target.join("demo");
+        let mut command = self.cargo(BUILD_HTTPD);
+        command.env(TAG, tag).env("CARGO_TARGET_DIR", &target);
+        step::run(&mut command)?;
+        Ok(httpd_in(&target))
+    }
+
+    /// Builds the daemon with its symbol table, in a target folder of its own.
+    pub(crate) fn build_httpd_unstripped(&self) -> Result<PathBuf> {
+        let target = self.target.join("unstripped");
+        let mut command = self.cargo(BUILD_HTTPD);
+        command
+            .env_remove(TAG)
+            .env("CARGO_TARGET_DIR", &target)
+            .env("CARGO_PROFILE_RELEASE_STRIP", "none");
+        step::run(&mut command)?;
+        Ok(httpd_in(&target))
+    }
+}
+
+impl Package {
+    /// The arguments of `cargo test` for each target that has tests to run on
+    /// this machine: libraries and integration tests, never a program without
+    /// std.
+    pub(crate) fn test_targets(&self) -> Vec<Vec<String>> {
+        self.targets
+            .iter()
+            .filter(|target| target.test)
+            .filter_map(|target| match target.kind.first().map(String::as_str) {
+                Some("lib") => Some(vec!["--lib".to_owned()]),
+                Some("test") => Some(vec!["--test".to_owned(), target.name.clone()]),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Whether it is, among other things, a library.
+    pub(crate) fn is_library(&self) -> bool {
+        self.targets
+            .iter()
+            .any(|target| target.kind.iter().any(|kind| kind == "lib"))
+    }
+}
+
+/// Read by the daemon's build script.
+const TAG: &str = "GRACENET_HTTPD_TAG";
+
+const BUILD_HTTPD: [&str; 4] = ["build", "--release", "-p", "gracenet-httpd"];
+
+/// The cargo that runs us, else the one in `PATH`; without the variables that
+/// `cargo run` set for this program alone, which are inputs of build scripts.
+fn cargo() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (key, _) in env::vars_os() {
+        let name = key.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&key);
+        }
+    }
+    command
+}
+
+fn httpd_in(target: &Path) -> PathBuf {
+    target.join("release").join("gracenet-httpd")
+}
