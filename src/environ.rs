@@ -1,0 +1,178 @@
+//! Pure. A view of an environment that the caller supplies.
+#![allow(unsafe_code)] // Reads the array that the kernel left on the stack.
+
+use core::ffi::{CStr, c_char};
+use core::fmt;
+use core::ptr;
+
+/// A list of C strings that somebody else owns: an environment or an argument list.
+#[derive(Clone, Copy)]
+enum Strings<'a> {
+    Slice(&'a [&'a CStr]),
+    /// Strings of the lifetime `'a` up to a null pointer.
+    Kernel(*const *const c_char),
+}
+
+/// A borrowed view of an envp.
+///
+/// It copies nothing, reads no global and changes nothing. Strings are bytes: no UTF-8 is asked
+/// for, and a string without `=` is kept as it is, it only has no name. Where a name occurs twice
+/// the first one counts, as in getenv(3).
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::Environ;
+///
+/// let environ = Environ::new(&[c"TERM=linux", c"LISTEN_FDS=2"]);
+/// assert_eq!(environ.var(b"LISTEN_FDS"), Some(b"2".as_slice()));
+/// assert_eq!(environ.var(b"LISTEN"), None);
+/// ```
+#[derive(Clone, Copy)]
+pub struct Environ<'a>(Strings<'a>);
+
+/// A borrowed view of an argv: the same list of C strings, with no names in it.
+#[derive(Clone, Copy)]
+pub struct Args<'a>(Strings<'a>);
+
+// SAFETY: both are read-only views; what `Kernel` points to does not change for `'a`, by the
+// contract of `from_raw`.
+unsafe impl Send for Strings<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Strings<'_> {}
+
+impl<'a> Environ<'a> {
+    /// `Environ::new(strings)` — a view of a slice of C strings.
+    pub const fn new(strings: &'a [&'a CStr]) -> Environ<'a> {
+        Environ(Strings::Slice(strings))
+    }
+
+    /// `Environ::from_raw(envp)` — a view of what the kernel left on the stack, or of C's `environ`.
+    ///
+    /// # Safety
+    ///
+    /// 1. `envp` points to an array of pointers to C strings that ends in a null pointer.
+    /// 2. For `'a` neither the array nor a string changes: nobody calls setenv(3).
+    pub const unsafe fn from_raw(envp: *const *const c_char) -> Environ<'a> {
+        Environ(Strings::Kernel(envp))
+    }
+
+    /// `environ.iter()` — every string, in order, byte for byte.
+    pub fn iter(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
+        self.0.iter()
+    }
+
+    /// `environ.var(name)` — the value of the first variable of that name.
+    #[doc(alias = "getenv")]
+    pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {
+        self.iter().find_map(|string| value_of(string.to_bytes(), name))
+    }
+}
+
+/// The value in `name=value`, where that is the name.
+pub(crate) fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    match string.strip_prefix(name)?.split_first()? {
+        (b'=', value) => Some(value),
+        _ => None,
+    }
+}
+
+impl<'a> Args<'a> {
+    /// `Args::new(strings)` — a view of a slice of C strings.
+    pub const fn new(strings: &'a [&'a CStr]) -> Args<'a> {
+        Args(Strings::Slice(strings))
+    }
+
+    /// `Args::from_raw(argv)` — a view of what the kernel left on the stack.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Environ::from_raw`].
+    pub const unsafe fn from_raw(argv: *const *const c_char) -> Args<'a> {
+        Args(Strings::Kernel(argv))
+    }
+
+    /// `args.iter()` — every argument, the program's name first.
+    pub fn iter(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
+        self.0.iter()
+    }
+}
+
+impl<'a> Strings<'a> {
+    fn iter(self) -> Iter<'a> {
+        match self {
+            Strings::Slice(strings) => Iter { slice: strings, kernel: ptr::null() },
+            Strings::Kernel(array) => Iter { slice: &[], kernel: array },
+        }
+    }
+}
+
+#[derive(Clone)]
+struct Iter<'a> {
+    slice: &'a [&'a CStr],
+    kernel: *const *const c_char,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a CStr;
+
+    fn next(&mut self) -> Option<&'a CStr> {
+        if self.kernel.is_null() {
+            let (first, rest) = self.slice.split_first()?;
+            self.slice = rest;
+            return Some(first);
+        }
+        // SAFETY: not past the null pointer that ends the array, by the contract of `from_raw`.
+        let string = unsafe { self.kernel.read() };
+        if string.is_null() {
+            return None;
+        }
+        // SAFETY: the array has an element after this one, as this one is not null.
+        self.kernel = unsafe { self.kernel.add(1) };
+        // SAFETY: a C string that does not change for `'a`, by the contract of `from_raw`.
+        Some(unsafe { CStr::from_ptr(string) })
+    }
+}
+
+impl fmt::Debug for Environ<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::vec::Vec;
+
+    /// Case A15, D5.
+    #[test]
+    fn first_of_two_counts_and_odd_strings_pass_unchanged() {
+        let strings =
+            [c"A=1", c"A=2", c"", c"NOVALUE", c"LISTEN_FDS_EXTRA=3", c"XLISTEN_FDS=4", c"=x", c"B=\xff"];
+        let environ = Environ::new(&strings);
+        assert_eq!(environ.var(b"A"), Some(b"1".as_slice()));
+        assert_eq!(environ.var(b"LISTEN_FDS"), None);
+        assert_eq!(environ.var(b"NOVALUE"), None);
+        assert_eq!(environ.var(b"B"), Some(b"\xff".as_slice()));
+        assert_eq!(environ.iter().collect::<Vec<_>>(), strings);
+    }
+
+    #[test]
+    fn kernels_array_reads_like_the_slice() {
+        let strings = [c"A=1", c"", c"B=2"];
+        let mut array: Vec<*const c_char> = strings.iter().map(|string| string.as_ptr()).collect();
+        array.push(ptr::null());
+        // SAFETY: an array of C strings that ends in a null pointer, and outlives the view.
+        let environ = unsafe { Environ::from_raw(array.as_ptr()) };
+        assert_eq!(environ.iter().collect::<Vec<_>>(), strings);
+        assert_eq!(environ.var(b"B"), Some(b"2".as_slice()));
+    }
+}

@@ -1,0 +1,221 @@
+//! Pure. Whether an inherited socket is the one that a `listen` asks for.
+//!
+//! The key is what the kernel says of a socket (family, type, protocol, the address it is bound
+//! to, IPV6_V6ONLY), never a string.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::addr::{Address, Host, InetAddress, Network, Zone};
+
+/// SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Style {
+    Stream,
+    SeqPacket,
+    Datagram,
+}
+
+/// What a socket speaks, where more than one protocol fits family and type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Transport {
+    /// TCP, and MPTCP, which is TCP to whoever speaks only that.
+    Tcp,
+    Udp,
+    Unix(Style),
+}
+
+impl Transport {
+    pub(crate) const fn of(network: Network) -> Transport {
+        match network {
+            Network::Tcp | Network::Tcp4 | Network::Tcp6 => Transport::Tcp,
+            Network::Udp | Network::Udp4 | Network::Udp6 => Transport::Udp,
+            Network::Unix => Transport::Unix(Style::Stream),
+            Network::UnixPacket => Transport::Unix(Style::SeqPacket),
+            Network::UnixGram => Transport::Unix(Style::Datagram),
+        }
+    }
+
+    /// Does it listen and accept?
+    pub(crate) const fn accepts(self) -> bool {
+        !matches!(self, Transport::Udp | Transport::Unix(Style::Datagram))
+    }
+}
+
+/// What a `listen` asks for, with zones resolved and the unwritten host written out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) network: Network,
+    pub(crate) address: Address,
+    pub(crate) name: Option<&'a [u8]>,
+}
+
+/// How well a socket matches: the smaller the better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Rank(u8);
+
+impl Rank {
+    pub(crate) const BEST: Rank = Rank(0);
+}
+
+impl<'a> Request<'a> {
+    /// The host that `network` means where none is written.
+    pub(crate) fn new(network: Network, address: Address, name: Option<&'a [u8]>) -> Request<'a> {
+        let address = match address {
+            Address::Inet(InetAddress { host: Host::Any, port }) => {
+                let host = if network.is_v4_only() {
+                    Host::V4(Ipv4Addr::UNSPECIFIED)
+                } else {
+                    Host::V6(Ipv6Addr::UNSPECIFIED, Zone::None)
+                };
+                Address::Inet(InetAddress { host, port })
+            }
+            written => written,
+        };
+        Request { network, address, name }
+    }
+
+    /// Is this the address of a socket that is worth asking the kernel about?
+    pub(crate) fn may_be(&self, found: &Address, name: &[u8]) -> bool {
+        // With every doubt in favour: it dual-stack or not, whichever fits.
+        self.rank(found, false, name).is_some() || self.rank(found, true, name).is_some()
+    }
+
+    /// How well a socket of the right transport matches that is bound to `found`, is V6ONLY or
+    /// not and was passed under `name`; `None` if it is another one.
+    pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {
+        let same_name = self.name == Some(name);
+        let kind = match (&self.address, found) {
+            (Address::Inet(wanted), Address::Inet(found)) => {
+                // Any port is a fresh one, unless the socket is asked for by its name.
+                let same_port =
+                    if wanted.port == 0 { same_name } else { wanted.port == found.port };
+                if !same_port {
+                    return None;
+                }
+                self.rank_host(wanted.host, found.host, v6only)?
+            }
+            (Address::Unix(wanted), Address::Unix(found)) if wanted == found => 0,
+            _ => return None,
+        };
+        Some(Rank(kind * 2 + u8::from(!same_name && self.name.is_some())))
+    }
+
+    fn rank_host(&self, wanted: Host, found: Host, v6only: bool) -> Option<u8> {
+        let either_family = !self.network.is_v4_only() && !self.network.is_v6_only();
+        match (wanted, found) {
+            (Host::V4(wanted), Host::V4(found)) => {
+                (wanted == found && !self.network.is_v6_only()).then_some(0)
+            }
+            (Host::V6(wanted, zone), Host::V6(found, found_zone)) => {
+                if wanted != found || zone != found_zone || self.network.is_v4_only() {
+                    None
+                } else if v6only == self.network.is_v6_only() {
+                    Some(0)
+                } else {
+                    // The activator's word on IPV6_V6ONLY stands: a socket of our own could not
+                    // be bound beside this one.
+                    either_family.then_some(1)
+                }
+            }
+            // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
+            // Again a socket of our own could not be bound beside it.
+            (Host::V6(wanted, _), Host::V4(found)) => {
+                (either_family && wanted.is_unspecified() && found.is_unspecified()).then_some(2)
+            }
+            (Host::V4(wanted), Host::V6(found, _)) => (either_family
+                && !v6only
+                && wanted.is_unspecified()
+                && found.is_unspecified())
+            .then_some(2),
+            (Host::Any, _) | (_, Host::Any) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request<'a>(network: &str, address: &str, name: Option<&'a [u8]>) -> Request<'a> {
+        let network = Network::parse(network.as_bytes()).unwrap();
+        Request::new(network, Address::parse(network, address.as_bytes()).unwrap(), name)
+    }
+
+    fn rank(network: &str, address: &str, found: &str, v6only: bool) -> Option<u8> {
+        let found = Address::parse(Network::Tcp, found.as_bytes()).unwrap();
+        request(network, address, None).rank(&found, v6only, b"unknown").map(|rank| rank.0 / 2)
+    }
+
+    /// Case B1, B2.
+    #[test]
+    fn an_exact_match_wins() {
+        // A V6ONLY [::]:80 and a 0.0.0.0:80 each get their own.
+        assert_eq!(rank("tcp", "0.0.0.0:80", "0.0.0.0:80", false), Some(0));
+        assert_eq!(rank("tcp", "0.0.0.0:80", "[::]:80", true), None);
+        assert_eq!(rank("tcp6", "[::]:80", "[::]:80", true), Some(0));
+        assert_eq!(rank("tcp6", "[::]:80", "0.0.0.0:80", false), None);
+        assert!(rank("tcp", ":80", "[::]:80", true) < rank("tcp", ":80", "0.0.0.0:80", false));
+        assert_eq!(rank("tcp", ":80", "[::]:80", false), Some(0));
+        assert_eq!(rank("tcp", "127.0.0.1:80", "127.0.0.1:81", false), None);
+        assert_eq!(rank("tcp", "127.0.0.1:80", "127.0.0.2:80", false), None);
+        assert_eq!(rank("tcp", "127.0.0.1:80", "0.0.0.0:80", false), None);
+    }
+
+    /// Case B3.
+    #[test]
+    fn a_network_of_one_family_gets_only_that() {
+        assert_eq!(rank("tcp4", ":80", "[::]:80", false), None);
+        assert_eq!(rank("tcp4", ":80", "0.0.0.0:80", false), Some(0));
+        assert_eq!(rank("tcp6", ":80", "0.0.0.0:80", false), None);
+        assert_eq!(rank("tcp6", ":80", "[::]:80", false), None);
+        assert_eq!(rank("tcp6", "[::1]:80", "[::1]:80", false), None);
+        assert_eq!(rank("tcp6", ":80", "[::]:80", true), Some(0));
+    }
+
+    /// Case B4.
+    #[test]
+    fn wildcards_of_the_other_family_come_last() {
+        assert_eq!(rank("tcp", ":80", "0.0.0.0:80", false), Some(2));
+        assert_eq!(rank("tcp", "[::]:80", "0.0.0.0:80", false), Some(2));
+        assert_eq!(rank("tcp", "0.0.0.0:80", "[::]:80", false), Some(2));
+        assert_eq!(rank("tcp", "[::1]:80", "0.0.0.0:80", false), None);
+        assert_eq!(rank("tcp", "0.0.0.0:80", "127.0.0.1:80", false), None);
+    }
+
+    /// Case B5.
+    #[test]
+    fn any_port_is_inherited_by_name_only() {
+        let found = Address::parse(Network::Tcp, b"127.0.0.1:4711").unwrap();
+        let named = request("tcp", "127.0.0.1:0", Some(b"web"));
+        assert_eq!(named.rank(&found, false, b"web"), Some(Rank::BEST));
+        assert_eq!(named.rank(&found, false, b"admin"), None);
+        assert_eq!(request("tcp", "127.0.0.1:0", None).rank(&found, false, b"web"), None);
+        assert_eq!(request("tcp", "127.0.0.2:0", Some(b"web")).rank(&found, false, b"web"), None);
+    }
+
+    /// Case B6. Of several equal addresses the one of the name that was asked for.
+    #[test]
+    fn the_name_decides_between_equals() {
+        let found = Address::parse(Network::Tcp, b"127.0.0.1:80").unwrap();
+        let named = request("tcp", "127.0.0.1:80", Some(b"b"));
+        assert!(named.rank(&found, false, b"b") < named.rank(&found, false, b"a"));
+        assert!(named.rank(&found, false, b"a").is_some());
+    }
+
+    /// Case B7.
+    #[test]
+    fn zones_tell_addresses_apart() {
+        assert_eq!(rank("tcp", "[fe80::1%2]:80", "[fe80::1%2]:80", false), Some(0));
+        assert_eq!(rank("tcp", "[fe80::1%2]:80", "[fe80::1%3]:80", false), None);
+    }
+
+    /// Case B8.
+    #[test]
+    fn unix_addresses_match_byte_for_byte() {
+        let found = Address::parse(Network::Unix, b"/run/a").unwrap();
+        assert!(request("unix", "/run/a", None).rank(&found, false, b"").is_some());
+        assert!(request("unix", "/run/b", None).rank(&found, false, b"").is_none());
+        assert!(request("unix", "@/run/a", None).rank(&found, false, b"").is_none());
+        assert!(request("tcp", ":80", None).rank(&found, false, b"").is_none());
+    }
+}

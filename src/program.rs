@@ -1,0 +1,104 @@
+//! What this process was started as.
+
+use core::ffi::{CStr, c_char};
+
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io;
+
+use crate::activation::{FIRST_FD, LISTEN_FDS};
+use crate::environ::{Args, Environ};
+use crate::sys::{self, Disposition, SigSet};
+
+/// The arguments, the environment, the working directory and the signal mask that a process was
+/// started with, from which its successors are started.
+///
+/// It owns one fd, of the working directory, which is CLOEXEC and refers to no file that can be
+/// read (O_PATH). The strings are borrowed.
+///
+/// Make it once, first thing: before a signal is blocked, before the working directory changes
+/// and before [`Net::inherit`](crate::Net::inherit).
+#[derive(Debug)]
+pub struct Program<'a> {
+    pub(crate) args: Args<'a>,
+    pub(crate) environ: Environ<'a>,
+    pub(crate) directory: Option<OwnedFd>,
+    pub(crate) mask: SigSet,
+    pub(crate) ignored: [(u32, bool); 2],
+}
+
+/// The signals whose disposition a successor gets as this process got it: those that programs
+/// ignore for themselves, and that would stay ignored across an execve.
+const KEPT: [u32; 2] =
+    [linux_raw_sys::general::SIGPIPE, linux_raw_sys::general::SIGCHLD];
+
+impl<'a> Program<'a> {
+    /// `Program::new(args, environ)` — these strings, with the working directory, the signal mask
+    /// and the dispositions that this thread has now.
+    ///
+    /// The program is the first argument. With a slash in it, it is a path, resolved at each
+    /// start of a successor against the working directory of now; without, it is looked up in
+    /// the `PATH` of `environ`.
+    ///
+    /// A working directory that cannot be opened (a seccomp filter, a full fd table) is not an
+    /// error: a successor then starts in the working directory that this process has at that
+    /// time, and its program must be named by an absolute path.
+    #[allow(clippy::new_without_default)]
+    pub fn new(args: Args<'a>, environ: Environ<'a>) -> Program<'a> {
+        Program {
+            args,
+            environ,
+            directory: open_directory(environ),
+            mask: sys::current_signal_mask(),
+            ignored: KEPT.map(|signal| (signal, sys::disposition(signal) == Disposition::Ignored)),
+        }
+    }
+
+    /// `Program::from_raw(argv, envp)` — as [`Program::new`], from what the kernel left on the
+    /// stack, or `main` got.
+    ///
+    /// # Safety
+    ///
+    /// 1. `argv` and `envp` point to arrays of pointers to C strings that end in a null pointer.
+    /// 2. For `'a` neither the arrays nor the strings change: nobody calls setenv(3).
+    #[allow(unsafe_code)] // Passes its duties on.
+    pub unsafe fn from_raw(
+        argv: *const *const c_char,
+        envp: *const *const c_char,
+    ) -> Program<'a> {
+        // SAFETY: 1. and 2. are the caller's duties.
+        let args = unsafe { Args::from_raw(argv) };
+        // SAFETY: 1. and 2. are the caller's duties.
+        let environ = unsafe { Environ::from_raw(envp) };
+        Program::new(args, environ)
+    }
+
+    /// The arguments, the program's name first.
+    pub const fn args(&self) -> Args<'a> {
+        self.args
+    }
+
+    /// The environment of the start.
+    pub const fn environ(&self) -> Environ<'a> {
+        self.environ
+    }
+
+    /// What is executed to start a successor: the first argument.
+    pub fn path(&self) -> Option<&'a CStr> {
+        self.args.iter().next().filter(|path| !path.is_empty())
+    }
+}
+
+/// The working directory, under a number that no inherited socket is said to have: where the
+/// sockets are fewer than `LISTEN_FDS` says, it would be taken for one of them.
+fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = fs::open(c".", flags, Mode::empty()).ok()?;
+    let said = environ.var(LISTEN_FDS).unwrap_or(b"");
+    let sockets = core::str::from_utf8(said).ok().and_then(|said| said.parse().ok()).unwrap_or(0);
+    let first_free = FIRST_FD.saturating_add(sockets);
+    if fd.as_raw_fd() >= first_free {
+        return Some(fd);
+    }
+    io::fcntl_dupfd_cloexec(&fd, first_free).ok()
+}

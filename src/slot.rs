@@ -1,0 +1,63 @@
+//! Pure. One place of the table: an fd and what is known of it.
+
+use core::fmt;
+
+use heapless::Vec;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::activation::NAME_MAX;
+use crate::socket::{Identity, PathIdentity};
+
+/// Under which name a socket was passed, or will be: bytes as they are, up to 255.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Name(Vec<u8, NAME_MAX, u8>);
+
+impl Name {
+    /// `None` where it is too long.
+    pub(crate) fn new(name: &[u8]) -> Option<Name> {
+        Vec::from_slice(name).ok().map(Name)
+    }
+
+    /// The bytes. What was inherited may be other than printable ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Printable ASCII as it is, anything else as `\xff` or the like.
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.escape_ascii(), f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl PartialEq<str> for Name {
+    fn eq(&self, other: &str) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+/// What the table keeps for each fd. It owns the fd.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) id: u32,
+    pub(crate) fd: OwnedFd,
+    pub(crate) identity: Identity,
+    pub(crate) name: Name,
+    pub(crate) inherited: bool,
+    pub(crate) claimed: bool,
+    /// The path that this process bound, if it did.
+    pub(crate) path: Option<PathIdentity>,
+}
+
+impl Slot {
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

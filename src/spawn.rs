@@ -1,0 +1,576 @@
+//! Starting a successor: what the parent does before the clone and after it.
+#![allow(unsafe_code)] // clone; the memory that the child reads.
+
+mod child;
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::fmt;
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use linux_raw_sys::general as raw;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_open, pidfd_send_signal,
+};
+
+use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
+use crate::environ::value_of;
+use crate::error::{Error, Operation};
+use crate::fd_plan::{self, Move};
+use crate::program::Program;
+use crate::ready::reap;
+use crate::slot::Slot;
+use crate::socket::Identity;
+use crate::sys;
+
+use child::{CANDIDATE, Plan, Report, Stage};
+
+/// The kernel's limit for one string (MAX_ARG_STRLEN), with its NUL.
+const STRING_MAX: usize = 128 * 1024;
+
+/// Where a name without a slash is looked for when there is no `PATH`.
+const DEFAULT_PATH: &CStr = c"/usr/local/bin:/bin:/usr/bin";
+
+/// Why no successor was started. The process is as it was before, and may try again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A successor is being started already, or has taken over.
+    InProgress,
+    /// There is no first argument to execute.
+    NoProgram,
+    /// The arguments, the environment and the names are too much for one process, or one of the
+    /// strings is too long for the kernel.
+    TooLarge,
+    /// The successor would need this fd number, which RLIMIT_NOFILE does not allow.
+    FdLimit(u32),
+    /// The fd of the socket at this place of the table was closed behind the table's back, and
+    /// may be another file by now.
+    NotOurs(usize),
+    /// A system call failed, here or in the successor before its execve was done.
+    Failed(Error),
+    /// The successor was gone before its execve was done, and said nothing.
+    Vanished,
+}
+
+impl From<Error> for StartError {
+    fn from(error: Error) -> StartError {
+        StartError::Failed(error)
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, number) = match self {
+            StartError::InProgress => return f.write_str("a successor has been started already"),
+            StartError::NoProgram => return f.write_str("there is no program to start"),
+            StartError::TooLarge => {
+                return f.write_str("the arguments and the environment are too large");
+            }
+            StartError::Vanished => return f.write_str("the successor vanished before execve"),
+            StartError::Failed(error) => return error.fmt(f),
+            StartError::FdLimit(fd) => ("the limit on open files forbids fd ", *fd as usize),
+            StartError::NotOurs(index) => ("closed behind the table's back: socket ", *index),
+        };
+        f.write_str(text)?;
+        fmt::Display::fmt(&number, f)
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// A process that has executed the program.
+pub(crate) struct Started {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: Option<OwnedFd>,
+}
+
+/// A word of scratch memory: a pointer, two ints or eight bytes, whatever is put there.
+type Word = MaybeUninit<u64>;
+
+/// Scratch memory on the caller's stack: what the child reads, and nobody frees.
+struct Scratch<'m> {
+    free: &'m mut [Word],
+}
+
+impl<'m> Scratch<'m> {
+    fn words(&mut self, count: usize) -> Result<&'m mut [Word], StartError> {
+        let free = core::mem::take(&mut self.free);
+        let (taken, free) = free.split_at_mut_checked(count).ok_or(StartError::TooLarge)?;
+        self.free = free;
+        Ok(taken)
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<Text<'m>, StartError> {
+        let words = self.words(count.div_ceil(size_of::<Word>()))?;
+        words.fill(MaybeUninit::new(0));
+        let (start, length) = (words.as_mut_ptr().cast::<u8>(), size_of_val(words));
+        // SAFETY: the words are this borrow's alone and have just been initialized.
+        Ok(Text { free: unsafe { core::slice::from_raw_parts_mut(start, length) } })
+    }
+}
+
+/// Bytes that are written one behind the other.
+struct Text<'m> {
+    free: &'m mut [u8],
+}
+
+impl<'m> Text<'m> {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), StartError> {
+        let free = core::mem::take(&mut self.free);
+        let (to, free) = free.split_at_mut_checked(bytes.len()).ok_or(StartError::TooLarge)?;
+        for (to, from) in to.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.free = free;
+        Ok(())
+    }
+
+    fn push_decimal(&mut self, number: u32) -> Result<(), StartError> {
+        self.push(write_decimal(&mut [0; 10], number))
+    }
+
+    fn here(&mut self) -> *mut u8 {
+        self.free.as_mut_ptr()
+    }
+}
+
+/// An array of pointers to C strings that ends in a null pointer.
+struct Pointers<'m> {
+    free: core::slice::IterMut<'m, Word>,
+    start: *const *const c_char,
+}
+
+impl<'m> Pointers<'m> {
+    fn new(words: &'m mut [Word]) -> Pointers<'m> {
+        Pointers { start: words.as_ptr().cast(), free: words.iter_mut() }
+    }
+
+    fn push(&mut self, string: *const c_char) -> Result<(), StartError> {
+        let at: *mut *const c_char =
+            ptr::from_mut(self.free.next().ok_or(StartError::TooLarge)?).cast();
+        // SAFETY: a word has room for a pointer, and its alignment.
+        unsafe { at.write(string) };
+        Ok(())
+    }
+}
+
+/// Starts a successor with these sockets, from 3 up, and its end of the control channel behind
+/// them.
+///
+/// All that it needs lies on this thread's stack, which is suspended until the successor has
+/// executed its program. How much that is depends on the environment: a small one, which is the
+/// rule, takes 4 KiB.
+pub(crate) fn start(
+    program: &Program<'_>,
+    sockets: &[Slot],
+    channel: BorrowedFd<'_>,
+) -> Result<Started, StartError> {
+    let start = Start::new(program, sockets, channel)?;
+    match start.words() {
+        0..=512 => on_stack::<512>(&start),
+        513..=8_192 => on_stack::<8_192>(&start),
+        8_193..=65_536 => on_stack::<65_536>(&start),
+        _ => Err(StartError::TooLarge),
+    }
+}
+
+#[inline(never)] // The frame is what it is for.
+fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
+    let mut memory = [const { Word::uninit() }; WORDS];
+    start.launch(Scratch { free: &mut memory })
+}
+
+/// What is to be started, checked as far as it can be.
+struct Start<'a> {
+    program: &'a Program<'a>,
+    path: &'a CStr,
+    /// The directories to search, where the path has no slash.
+    search: Option<*const c_char>,
+    sockets: &'a [Slot],
+    channel: BorrowedFd<'a>,
+    arguments: usize,
+    variables: usize,
+    names: usize,
+    watchdog: bool,
+    limit: u32,
+}
+
+/// The variables that are written anew.
+const OWN_VARIABLES: usize = 5;
+
+/// Room for the variables that are written anew, without the names: their text, two numbers in
+/// one of them, a NUL, and the rounding up to words.
+const OWN_BYTES: usize = OWN_VARIABLES * 48;
+
+impl<'a> Start<'a> {
+    fn new(
+        program: &'a Program<'a>,
+        sockets: &'a [Slot],
+        channel: BorrowedFd<'a>,
+    ) -> Result<Start<'a>, StartError> {
+        let path = program.path().ok_or(StartError::NoProgram)?;
+        for (index, slot) in sockets.iter().enumerate() {
+            if Identity::of(slot.as_fd()) != Ok(slot.identity) {
+                return Err(StartError::NotOurs(index));
+            }
+        }
+        let fits = |string: &CStr| string.count_bytes() < STRING_MAX;
+        let mut arguments: usize = 0;
+        for argument in program.args.iter() {
+            arguments = arguments.saturating_add(1);
+            if !fits(argument) {
+                return Err(StartError::TooLarge);
+            }
+        }
+        let mut variables: usize = 0;
+        let mut watchdog = false;
+        for string in program.environ.iter() {
+            variables = variables.saturating_add(1);
+            if !fits(string) {
+                return Err(StartError::TooLarge);
+            }
+            watchdog |= is_own_watchdog(string.to_bytes());
+        }
+        let names = sockets.iter().map(|slot| slot.name.as_bytes().len().saturating_add(1)).sum();
+        if names > STRING_MAX - OWN_BYTES {
+            return Err(StartError::TooLarge);
+        }
+        let search = (!path.to_bytes().contains(&b'/')).then(|| search_path(program));
+        let limit = match getrlimit(Resource::Nofile).current {
+            Some(limit) => u32::try_from(limit).unwrap_or(u32::MAX),
+            None => u32::MAX,
+        };
+        Ok(Start {
+            program,
+            path,
+            search,
+            sockets,
+            channel,
+            arguments,
+            variables,
+            names,
+            watchdog,
+            limit,
+        })
+    }
+
+    /// How much scratch memory it takes.
+    fn words(&self) -> usize {
+        let moves = self.moves();
+        let candidate = if self.search.is_some() { CANDIDATE } else { 0 };
+        let bytes = OWN_BYTES.saturating_add(self.names).saturating_add(candidate);
+        [
+            self.arguments,
+            self.variables,
+            OWN_VARIABLES + 2,
+            moves,
+            fd_plan::max_steps(moves),
+            // Each of the three texts is rounded up.
+            bytes.div_ceil(size_of::<Word>()) + 3,
+        ]
+        .iter()
+        .fold(0, |sum, part| sum.saturating_add(*part))
+    }
+
+    /// The sockets and the channel.
+    fn moves(&self) -> usize {
+        self.sockets.len().saturating_add(1)
+    }
+
+    /// Where the channel goes: behind the sockets.
+    fn channel_fd(&self) -> i32 {
+        i32::try_from(self.sockets.len()).unwrap_or(i32::MAX).saturating_add(FIRST_FD)
+    }
+
+    fn launch(&self, mut scratch: Scratch<'_>) -> Result<Started, StartError> {
+        let mut argv = Pointers::new(scratch.words(self.arguments.saturating_add(1))?);
+        for argument in self.program.args.iter() {
+            argv.push(argument.as_ptr())?;
+        }
+        argv.push(ptr::null())?;
+
+        let mut text = scratch.bytes(OWN_BYTES.saturating_add(self.names))?;
+        let mut envp = Pointers::new(
+            scratch.words(self.variables.saturating_add(OWN_VARIABLES).saturating_add(1))?,
+        );
+        let mut pids = [ptr::null_mut(); 3];
+        self.environment(&mut text, &mut envp, &mut pids)?;
+
+        let pending = scratch.words(self.moves())?;
+        let steps = scratch.words(fd_plan::max_steps(self.moves()))?;
+        let fds = self.fds(pending, steps)?;
+        let candidate = match self.search {
+            Some(_) => scratch.bytes(CANDIDATE)?.here(),
+            None => ptr::null_mut(),
+        };
+
+        let mut plan = Plan {
+            report: Report { stage: Stage::Clone, errno: 0 },
+            shares_files: true,
+            handlers_cleared: false,
+            cut: fds.cut,
+            close_from: fds.close_from,
+            limit: self.limit.min(MAX_CLOSED_ONE_BY_ONE),
+            directory: self.program.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            steps: fds.steps,
+            step_count: fds.step_count,
+            missing_stdio: missing_stdio(),
+            ignored: self.program.ignored,
+            mask: self.program.mask,
+            pids,
+            path: self.path.as_ptr(),
+            search: self.search.unwrap_or(ptr::null()),
+            candidate,
+            argv: argv.start,
+            envp: envp.start,
+        };
+        let started = launch(&mut plan);
+        match started {
+            // Neither the whole table nor a part of it could be copied in the child.
+            Err(StartError::Failed(error)) if error.operation() == Operation::Unshare => {
+                plan.shares_files = false;
+                launch(&mut plan)
+            }
+            started => started,
+        }
+    }
+
+    /// The variables of the start but for those that told of our own sockets, and behind them
+    /// those that tell the successor of its.
+    fn environment(
+        &self,
+        text: &mut Text<'_>,
+        envp: &mut Pointers<'_>,
+        pids: &mut [*mut u8; 3],
+    ) -> Result<(), StartError> {
+        const PID: &[u8] = &[0; 11];
+        let [listen_pid, channel_pid, watchdog_pid] = pids;
+        for string in self.program.environ.iter() {
+            let bytes = string.to_bytes();
+            if self.watchdog && watchdog_pid.is_null() && is_own_watchdog(bytes) {
+                envp.push(text.here().cast())?;
+                text.push(b"WATCHDOG_PID=")?;
+                *watchdog_pid = text.here();
+                text.push(PID)?;
+            } else if !activation::is_ours(bytes) {
+                envp.push(string.as_ptr())?;
+            }
+        }
+        if !self.sockets.is_empty() {
+            envp.push(text.here().cast())?;
+            text.push(b"LISTEN_PID=")?;
+            *listen_pid = text.here();
+            text.push(PID)?;
+
+            envp.push(text.here().cast())?;
+            text.push(b"LISTEN_FDS=")?;
+            text.push_decimal(self.sockets.len() as u32)?;
+            text.push(b"\0")?;
+
+            envp.push(text.here().cast())?;
+            text.push(b"LISTEN_FDNAMES=")?;
+            for (index, slot) in self.sockets.iter().enumerate() {
+                if index > 0 {
+                    text.push(b":")?;
+                }
+                text.push(slot.name.as_bytes())?;
+            }
+            text.push(b"\0")?;
+        }
+        envp.push(text.here().cast())?;
+        text.push(b"GRACENET_FD=")?;
+        text.push_decimal(self.channel_fd() as u32)?;
+        text.push(b",")?;
+        *channel_pid = text.here();
+        text.push(PID)?;
+        envp.push(ptr::null())
+    }
+
+    /// Which fd moves where.
+    fn fds(&self, pending: &mut [Word], steps: &mut [Word]) -> Result<Fds, StartError> {
+        let sources = self.sockets.iter().map(|slot| slot.fd.as_raw_fd());
+        let sources = sources.chain([self.channel.as_raw_fd()]);
+        for (word, (from, to)) in pending.iter_mut().zip(sources.clone().zip(FIRST_FD..)) {
+            let at: *mut Move = ptr::from_mut(word).cast();
+            // SAFETY: a word has room for two ints, and their alignment.
+            unsafe { at.write(Move { from, to }) };
+        }
+        let (start, count) = (pending.as_mut_ptr().cast::<Move>(), pending.len());
+        // SAFETY: as many were written as there are words: one for each socket and the channel.
+        let pending = unsafe { core::slice::from_raw_parts_mut(start, count) };
+
+        let first = steps.as_ptr().cast();
+        let close_from = self.channel_fd().saturating_add(1);
+        let Some(aside) = (close_from..).find(|fd| sources.clone().all(|source| source != *fd))
+        else {
+            return Err(StartError::TooLarge);
+        };
+        let mut free = steps.iter_mut();
+        let mut step_count = 0;
+        let mut highest = 0;
+        fd_plan::plan(pending, aside, &mut |step| {
+            let Some(word) = free.next() else { return };
+            let at: *mut [c_int; 2] = ptr::from_mut(word).cast();
+            // SAFETY: a word has room for two ints, and their alignment.
+            unsafe { at.write([step.from, step.to]) };
+            step_count += 1;
+            if !step.stays() {
+                highest = highest.max(step.to as u32);
+            }
+        });
+        if highest >= self.limit {
+            return Err(StartError::FdLimit(highest));
+        }
+        let directory = self.program.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let last = sources.chain([2, directory]).max().unwrap_or(2);
+        Ok(Fds {
+            cut: (last as u32).saturating_add(1),
+            close_from: close_from as u32,
+            steps: first,
+            step_count,
+        })
+    }
+}
+
+/// The part of a [`Plan`] that is about fds.
+struct Fds {
+    cut: u32,
+    close_from: u32,
+    steps: *const [c_int; 2],
+    step_count: usize,
+}
+
+/// Up to where fds are closed one by one where the kernel has no close_range (before Linux 5.9):
+/// its own ceiling for a process (fs.nr_open), as it is unless somebody raised it.
+const MAX_CLOSED_ONE_BY_ONE: u32 = 1024 * 1024;
+
+/// Does the watchdog of systemd watch this very process?
+fn is_own_watchdog(string: &[u8]) -> bool {
+    value_of(string, WATCHDOG_PID)
+        .is_some_and(|pid| pid == write_decimal(&mut [0; 10], sys::getpid()))
+}
+
+/// The value of PATH, as a C string.
+fn search_path(program: &Program<'_>) -> *const c_char {
+    const NAME: &[u8] = b"PATH";
+    let variable = program.environ.iter().find(|string| value_of(string.to_bytes(), NAME).is_some());
+    match variable {
+        // SAFETY: behind the name and the equals sign there is at least the NUL.
+        Some(variable) => unsafe { variable.as_ptr().add(NAME.len() + 1) },
+        None => DEFAULT_PATH.as_ptr(),
+    }
+}
+
+/// Which of 0, 1 and 2 would be closed in a successor: bit n for fd n.
+fn missing_stdio() -> u32 {
+    let mut missing = 0;
+    for fd in 0..FIRST_FD {
+        match sys::fd_flags(fd) {
+            Ok(flags) if flags & raw::FD_CLOEXEC == 0 => {}
+            _ => missing |= 1 << fd,
+        }
+    }
+    missing
+}
+
+/// Clones, waits until the child has executed its program or is gone, and says which.
+fn launch(plan: &mut Plan) -> Result<Started, StartError> {
+    plan.report = Report { stage: Stage::Clone, errno: 0 };
+    // No handler of ours may run in the child, which shares our memory.
+    let mask = sys::set_signal_mask(!0);
+    let cloned = clone(plan);
+    sys::set_signal_mask(mask);
+    let (pid, pidfd) = cloned.map_err(|errno| Error::new(Operation::Clone, errno))?;
+
+    // SAFETY: the plan is ours again. Volatile: it was written by another process.
+    let report = unsafe { (&raw const plan.report).read_volatile() };
+    if report == (Report { stage: Stage::Execve, errno: 0 }) {
+        return Ok(Started { pid, pidfd });
+    }
+    if report.errno == 0 {
+        // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
+        let _ = match &pidfd {
+            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
+            None => kill_process(pid, Signal::KILL),
+        };
+    }
+    // Whatever this says, it is gone.
+    let _ = reap(pid, pidfd.as_ref(), false);
+    if report.errno == 0 {
+        return Err(StartError::Vanished);
+    }
+    let operation = match report.stage {
+        Stage::Clone => Operation::Clone,
+        Stage::Unshare => Operation::Unshare,
+        Stage::Chdir => Operation::Chdir,
+        Stage::Dup => Operation::Dup,
+        Stage::Open => Operation::Open,
+        Stage::CloseRange => Operation::CloseRange,
+        Stage::Sigaction => Operation::Sigaction,
+        Stage::Execve => Operation::Execve,
+    };
+    Err(Error::new(operation, Errno::from_raw_os_error(report.errno)).into())
+}
+
+/// The child's stack: its calls go three deep, and no signal is delivered on it.
+#[repr(align(16))]
+struct Stack([MaybeUninit<u8>; 8 * 1024]);
+
+/// clone3, or clone where that is refused: the child's pid and pidfd. Returns when the child has
+/// executed another program or is gone.
+fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
+    let mut stack = Stack([const { MaybeUninit::uninit() }; 8 * 1024]);
+    let mut pidfd: c_int = -1;
+    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
+    if plan.shares_files {
+        flags |= raw::CLONE_FILES;
+    }
+    plan.handlers_cleared = true;
+    let args = raw::clone_args {
+        flags: u64::from(flags | raw::CLONE_PIDFD) | raw::CLONE_CLEAR_SIGHAND,
+        pidfd: &raw mut pidfd as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: u64::from(raw::SIGCHLD),
+        stack: &raw mut stack as u64,
+        stack_size: size_of::<Stack>() as u64,
+        tls: 0,
+        set_tid: 0,
+        set_tid_size: 0,
+        cgroup: 0,
+    };
+    let argument: *mut c_void = ptr::from_mut(plan).cast();
+    // SAFETY: the stack is free, aligned, and lives until the child has left it, because
+    // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else uses. All
+    // signals are blocked, by the caller.
+    let mut cloned = unsafe { sys::clone3(&args, child::run, argument) };
+    if let Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) = cloned {
+        // Refused by a filter, or before Linux 5.5.
+        // SAFETY: nobody holds a reference into the plan.
+        unsafe { (&raw mut (*argument.cast::<Plan>()).handlers_cleared).write(false) };
+        let flags = flags | raw::SIGCHLD;
+        // SAFETY: one past the end of the stack.
+        let end = unsafe { (&raw mut stack).add(1) }.cast();
+        // SAFETY: as for clone3.
+        cloned = unsafe {
+            sys::clone((flags | raw::CLONE_PIDFD) as usize, end, &raw mut pidfd, child::run, argument)
+        };
+        if let Err(Errno::INVAL) = cloned {
+            // SAFETY: as for clone3.
+            cloned = unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };
+        }
+    }
+    let pid = Pid::from_raw(cloned? as i32).ok_or(Errno::CHILD)?;
+    let pidfd = if pidfd >= 0 {
+        // SAFETY: the kernel has just made it for this process.
+        Some(unsafe { OwnedFd::from_raw_fd(pidfd) })
+    } else {
+        // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
+        // pid is still its own.
+        pidfd_open(pid, PidfdFlags::empty()).ok()
+    };
+    Ok((pid, pidfd))
+}

@@ -1,0 +1,318 @@
+//! What runs between clone and execve, and nothing else.
+//!
+//! The child shares the parent's memory, and at first its fd table, while the thread that made
+//! it is suspended and all others run on. Hence: no allocation, no lock, no panic, no
+//! thread-local, no call that is not in `crate::sys`; nothing is written but the child's own
+//! stack and what the plan points to; no fd is touched before the table is its own; all signals
+//! are blocked until no handler is left.
+#![allow(unsafe_code)] // Raw pointers into the plan; fds that nobody owns.
+
+use core::ffi::{c_char, c_int, c_void};
+use core::ptr;
+
+use crate::sys::{self, Errno, SigSet};
+
+/// How far the child came, and why no further. Read by the parent once the child is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub(super) struct Report {
+    pub(super) stage: Stage,
+    /// 0, or the errno of the call that failed in this stage.
+    pub(super) errno: i32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub(super) enum Stage {
+    /// Not one instruction has run yet, as far as can be told.
+    Clone,
+    Unshare,
+    Chdir,
+    Dup,
+    Open,
+    CloseRange,
+    Sigaction,
+    Execve,
+}
+
+/// All that the child does, prepared by the parent in full. Everything it points to outlives the
+/// child's use of the parent's memory.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Plan {
+    pub(super) report: Report,
+    /// The fd table is the parent's until it is cut.
+    pub(super) shares_files: bool,
+    /// The kernel has reset the handlers (CLONE_CLEAR_SIGHAND).
+    pub(super) handlers_cleared: bool,
+    /// The first fd that is no source of a step: what lies from here on is never copied.
+    pub(super) cut: u32,
+    /// The first fd that the successor does not get.
+    pub(super) close_from: u32,
+    /// One past the largest fd there can be, where close_range is refused.
+    pub(super) limit: u32,
+    /// The working directory, or -1 to stay.
+    pub(super) directory: c_int,
+    pub(super) steps: *const [c_int; 2],
+    pub(super) step_count: usize,
+    /// Bit n: there is nothing at fd n that survives an execve.
+    pub(super) missing_stdio: u32,
+    /// Signals, and whether they are ignored.
+    pub(super) ignored: [(u32, bool); 2],
+    pub(super) mask: SigSet,
+    /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
+    pub(super) pids: [*mut u8; 3],
+    pub(super) path: *const c_char,
+    /// Where to look for `path`: directories separated by colons, or null.
+    pub(super) search: *const c_char,
+    /// [`CANDIDATE`] bytes when `search` is not null.
+    pub(super) candidate: *mut u8,
+    pub(super) argv: *const *const c_char,
+    pub(super) envp: *const *const c_char,
+}
+
+/// The longest path that a search tries, with its NUL: PATH_MAX.
+pub(super) const CANDIDATE: usize = 4096;
+
+/// Carries out the [`Plan`] at `plan`, and executes the successor or ends.
+///
+/// # Safety
+///
+/// 1. `plan` points to a `Plan` of which every pointer is valid, and which nobody else uses until
+///    this process has executed another program or ended.
+/// 2. The process is a new one, of which nothing but this runs, with all signals blocked.
+pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
+    let plan = plan.cast::<Plan>();
+    // SAFETY: 1. is the caller's duty; nothing writes to the plan but what follows, through
+    // pointers to other fields.
+    let errno = match unsafe { prepare(plan) } {
+        // SAFETY: 1. is the caller's duty.
+        Ok(()) => unsafe { execute(plan) },
+        Err(errno) => errno,
+    };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { (&raw mut (*plan).report.errno).write_volatile(errno.raw_os_error()) };
+    sys::exit(127)
+}
+
+/// Says how far it has come. Volatile: the reader is another process.
+///
+/// # Safety
+///
+/// 1. As for [`run`].
+unsafe fn reach(plan: *mut Plan, stage: Stage) {
+    // SAFETY: 1. is the caller's duty.
+    unsafe { (&raw mut (*plan).report.stage).write_volatile(stage) };
+}
+
+/// # Safety
+///
+/// 1. As for [`run`].
+unsafe fn prepare(at: *mut Plan) -> Result<(), Errno> {
+    // SAFETY: 1. is the caller's duty. A copy, so that no reference to the plan is held while
+    // the report in it is written.
+    let plan = unsafe { at.read() };
+
+    // SAFETY: as for `run`, for this and each `reach` below.
+    unsafe { reach(at, Stage::Unshare) };
+    if plan.shares_files {
+        // SAFETY: the range is cut off a copy: the parent's table keeps its fds.
+        let cut = unsafe { sys::close_range(plan.cut, u32::MAX, sys::CLOSE_RANGE_UNSHARE) };
+        if cut.is_err() {
+            // Before Linux 5.9, or refused by a filter: the whole table is copied.
+            sys::unshare_files()?;
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe { reach(at, Stage::Chdir) };
+    if plan.directory >= 0 {
+        sys::fchdir(plan.directory)?;
+    }
+
+    // SAFETY: as above.
+    unsafe { reach(at, Stage::Dup) };
+    for index in 0..plan.step_count {
+        // SAFETY: there are `step_count` steps, by 1.
+        let [from, to] = unsafe { plan.steps.add(index).read() };
+        if from == to {
+            sys::set_fd_flags(to, 0)?;
+        } else {
+            // SAFETY: the table is this process' own, in which nobody owns anything.
+            unsafe { sys::dup3(from, to)? };
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe { reach(at, Stage::Open) };
+    for fd in 0..3 {
+        if plan.missing_stdio & (1 << fd) != 0 {
+            fill(fd)?;
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe { reach(at, Stage::CloseRange) };
+    // SAFETY: the table is this process' own, in which nobody owns anything.
+    if unsafe { sys::close_range(plan.close_from, u32::MAX, 0) }.is_err() {
+        for fd in plan.close_from..plan.limit {
+            // SAFETY: as above.
+            unsafe { sys::close(fd as c_int) };
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe { reach(at, Stage::Sigaction) };
+    if !plan.handlers_cleared {
+        for signal in 1..=sys::SIGNALS {
+            // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
+            if sys::disposition(signal) == sys::Disposition::Handled {
+                // SAFETY: the handlers are for the parent.
+                let _ = unsafe { sys::set_disposition(signal, false) };
+            }
+        }
+    }
+    for (signal, ignore) in plan.ignored {
+        // SAFETY: as above.
+        unsafe { sys::set_disposition(signal, ignore)? };
+    }
+    // A signal that arrives from here on does what it does by default, to this process alone.
+    sys::set_signal_mask(plan.mask);
+
+    let pid = sys::getpid();
+    for digits in plan.pids {
+        if !digits.is_null() {
+            // SAFETY: there is room for a pid and a NUL, by 1.
+            unsafe { write_pid(digits, pid) };
+        }
+    }
+    Ok(())
+}
+
+/// Puts something harmless at `fd`, which has nothing: /dev/null, or where there is none the root
+/// directory, of which nothing can be read and to which nothing can be written.
+fn fill(fd: c_int) -> Result<(), Errno> {
+    let opened = match sys::open(c"/dev/null", sys::O_RDWR) {
+        Ok(opened) => opened,
+        Err(_) => sys::open(c"/", sys::O_PATH)?,
+    };
+    if opened == fd {
+        return Ok(());
+    }
+    // SAFETY: the table is this process' own, in which nobody owns anything.
+    unsafe { sys::dup3(opened, fd)? };
+    // SAFETY: as above. Were it one of 0 to 2, its turn to be filled is still to come.
+    unsafe { sys::close(opened) };
+    Ok(())
+}
+
+/// Left-aligned: a reader may take zeros in front for octal.
+///
+/// # Safety
+///
+/// 1. `at` has room for eleven bytes.
+unsafe fn write_pid(at: *mut u8, pid: u32) {
+    let mut digits = 1;
+    let mut rest = pid / 10;
+    while rest > 0 {
+        digits += 1;
+        rest /= 10;
+    }
+    // SAFETY: the byte behind at most ten digits, by 1.
+    let mut end = unsafe { at.add(digits) };
+    // SAFETY: as above.
+    unsafe { end.write(0) };
+    let mut rest = pid;
+    while end != at {
+        // SAFETY: not before the first digit.
+        end = unsafe { end.sub(1) };
+        // SAFETY: as above.
+        unsafe { end.write(b'0'.wrapping_add((rest % 10) as u8)) };
+        rest /= 10;
+    }
+}
+
+/// Only ever returns an error.
+///
+/// # Safety
+///
+/// 1. As for [`run`].
+unsafe fn execute(at: *mut Plan) -> Errno {
+    // SAFETY: 1. is the caller's duty.
+    let plan = unsafe { at.read() };
+    // SAFETY: as for `run`.
+    unsafe { reach(at, Stage::Execve) };
+    if plan.search.is_null() {
+        // SAFETY: C strings and arrays of them, by 1.
+        return unsafe { sys::execve(plan.path, plan.argv, plan.envp) };
+    }
+    let mut directory = plan.search;
+    let mut refused = false;
+    loop {
+        // SAFETY: `directory` is within a C string, and `candidate` has the room, by 1.
+        let (fits, rest) = unsafe { join(plan.candidate, directory, plan.path) };
+        if fits {
+            // SAFETY: as above.
+            match unsafe { sys::execve(plan.candidate.cast(), plan.argv, plan.envp) } {
+                Errno::ACCESS => refused = true,
+                Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
+                errno => return errno,
+            }
+        }
+        if rest.is_null() {
+            return if refused { Errno::ACCESS } else { Errno::NOENT };
+        }
+        directory = rest;
+    }
+}
+
+/// Writes `directory/name` to `candidate`, where `directory` ends at a colon or a NUL and empty
+/// means the working directory: whether it fits, and what comes behind the colon, if there is one.
+///
+/// # Safety
+///
+/// 1. `directory` and `name` are C strings.
+/// 2. `candidate` has [`CANDIDATE`] bytes.
+unsafe fn join(
+    candidate: *mut u8,
+    directory: *const c_char,
+    name: *const c_char,
+) -> (bool, *const c_char) {
+    let mut length: usize = 0;
+    let mut push = |byte: u8| {
+        if length < CANDIDATE {
+            // SAFETY: within the bytes of 2.
+            let at = unsafe { candidate.add(length) };
+            // SAFETY: as above.
+            unsafe { at.write(byte) };
+        }
+        length = length.saturating_add(1);
+    };
+    let mut from = directory;
+    let rest = loop {
+        // SAFETY: not past the NUL, by 1.
+        match (unsafe { from.read() }) as u8 {
+            0 => break ptr::null(),
+            // SAFETY: there is at least the NUL behind a colon.
+            b':' => break unsafe { from.add(1) },
+            byte => push(byte),
+        }
+        // SAFETY: there is at least the NUL behind.
+        from = unsafe { from.add(1) };
+    };
+    if from != directory {
+        push(b'/');
+    }
+    let mut from = name;
+    loop {
+        // SAFETY: not past the NUL, by 1.
+        let byte = (unsafe { from.read() }) as u8;
+        push(byte);
+        if byte == 0 {
+            break;
+        }
+        // SAFETY: there is at least the NUL behind.
+        from = unsafe { from.add(1) };
+    }
+    (length <= CANDIDATE, rest)
+}

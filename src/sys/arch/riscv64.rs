@@ -1,0 +1,194 @@
+//! System calls on RISC-V, 64 bits.
+//!
+//! Same names, same order in every file of this folder, so that two can be read side by side.
+//!
+//! | register | holds |
+//! | --- | --- |
+//! | a7 | the number |
+//! | a0 to a5 | the arguments; a0 the result, or a negated errno, out |
+//!
+//! The child of a clone comes out of `ecall` on its own stack with the parent's registers. It
+//! must not leave the block: what follows belongs to the parent, whose frame it would pull from
+//! under it. It is entered by a call and never returns, so a shadow stack (Zicfiss), which under
+//! CLONE_VFORK is the parent's, only grows by an entry that the parent pops by its own saved
+//! pointer. There is no red zone.
+#![allow(unsafe_code)] // The instruction that enters the kernel.
+
+use core::arch::asm;
+use core::ffi::c_void;
+
+use super::Entry;
+
+/// The system call `number` with no argument.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall0(number: usize) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, lateout("a0") result, options(nostack));
+    }
+    result
+}
+
+/// The system call `number` with one argument.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall1(number: usize, a: usize) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => result, options(nostack));
+    }
+    result
+}
+
+/// The system call `number` with two arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, options(nostack));
+    }
+    result
+}
+
+/// The system call `number` with three arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, in("a2") c, options(nostack));
+    }
+    result
+}
+
+/// The system call `number` with four arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, in("a2") c, in("a3") d, options(nostack));
+    }
+    result
+}
+
+/// The system call `number` with five arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall5(
+    number: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, in("a2") c, in("a3") d, in("a4") e, options(nostack));
+    }
+    result
+}
+
+/// clone3: `entry(argument)` in the child, on the stack that `args` names.
+///
+/// # Safety
+///
+/// 1. `args` is a `struct clone_args` of `size` bytes whose stack is free, writable, aligned to
+///    16 bytes at its end and stays so until the child has left it.
+/// 2. `entry` with `argument` is sound in the child, whatever it shares with the parent.
+#[inline]
+pub(crate) unsafe fn clone3(
+    number: usize,
+    args: usize,
+    size: usize,
+    entry: Entry,
+    argument: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: 1. and 2. are the caller's duties; the child never leaves the block.
+    unsafe {
+        asm!(
+            "ecall",
+            "bnez a0, 2f",
+            "mv a0, a5",
+            "jalr a6",
+            "unimp",
+            "2:",
+            in("a7") number,
+            inlateout("a0") args => result,
+            in("a1") size,
+            in("a5") argument,
+            in("a6") entry,
+            lateout("ra") _,
+        );
+    }
+    result
+}
+
+/// clone: `entry(argument)` in the child, on the stack that ends at `stack`; with CLONE_PIDFD the
+/// kernel writes the pidfd to `pidfd`.
+///
+/// # Safety
+///
+/// 1. Below `stack`, aligned to 16 bytes, is memory that is free, writable and stays so until the
+///    child has left it; `pidfd` is writable.
+/// 2. `entry` with `argument` is sound in the child, whatever it shares with the parent.
+#[inline]
+pub(crate) unsafe fn clone(
+    number: usize,
+    flags: usize,
+    stack: usize,
+    pidfd: usize,
+    entry: Entry,
+    argument: *mut c_void,
+) -> isize {
+    let result;
+    // SAFETY: 1. and 2. are the caller's duties; the child never leaves the block.
+    unsafe {
+        asm!(
+            "ecall",
+            "bnez a0, 2f",
+            "mv a0, a5",
+            "jalr a6",
+            "unimp",
+            "2:",
+            in("a7") number,
+            inlateout("a0") flags => result,
+            in("a1") stack,
+            in("a2") pidfd,
+            in("a3") 0_usize, // tls
+            in("a4") 0_usize, // ctid
+            in("a5") argument,
+            in("a6") entry,
+            lateout("ra") _,
+        );
+    }
+    result
+}

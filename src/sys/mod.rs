@@ -1,0 +1,304 @@
+//! The system calls that rustix has not, or has where they cannot be used.
+//!
+//! | call | why it is here |
+//! | --- | --- |
+//! | clone, clone3 | rustix has none with a stack of its own |
+//! | close_range, signalfd4, unshare | rustix has none |
+//! | execve, rt_sigaction, rt_sigprocmask | rustix hides them behind a name that changes |
+//! | clock_gettime | rustix goes through the vDSO, whose parser can panic |
+//! | close, dup3, exit, fchdir, fcntl, getpid, openat | the child of a clone shares the parent's memory and runs only what stands in this folder |
+//!
+//! Everything else goes through rustix.
+#![allow(unsafe_code)] // System calls are made from here.
+
+mod arch;
+
+use core::ffi::{c_char, c_int, c_void};
+use core::mem::size_of;
+
+use linux_raw_sys::general as raw;
+pub(crate) use linux_raw_sys::general::{O_PATH, O_RDWR};
+pub(crate) use rustix::io::Errno;
+
+pub(crate) use arch::Entry;
+
+/// CLOSE_RANGE_UNSHARE of linux/close_range.h: get a table of one's own first.
+pub(crate) const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// The last signal: Linux has 64 of them on every processor here.
+pub(crate) const SIGNALS: u32 = 64;
+
+/// A set of signals, as the kernel has it: bit n is signal n + 1.
+pub(crate) type SigSet = u64;
+
+/// What a signal does, as far as an execve keeps it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Disposition {
+    Default,
+    Ignored,
+    /// A handler, which becomes the default at an execve.
+    Handled,
+}
+
+/// `struct sigaction` of the kernel, not of a libc.
+#[repr(C)]
+struct Sigaction {
+    handler: usize,
+    flags: usize,
+    #[cfg(target_arch = "x86_64")]
+    restorer: usize,
+    mask: SigSet,
+}
+
+/// `struct signalfd_siginfo`, as much of it as is read.
+#[repr(C)]
+pub(crate) struct SignalfdSiginfo {
+    pub(crate) signo: u32,
+    pub(crate) errno: i32,
+    pub(crate) code: i32,
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) rest: [u8; 108],
+}
+
+const _: () = assert!(size_of::<SignalfdSiginfo>() == 128);
+
+/// The result of a system call: a negated errno lies in the last page of the address space.
+fn check(result: isize) -> Result<usize, Errno> {
+    match result {
+        -4095..=-1 => Err(Errno::from_raw_os_error((-result) as i32)),
+        _ => Ok(result as usize),
+    }
+}
+
+/// clone3(args, size): the child's pid.
+///
+/// # Safety
+///
+/// As for [`arch::clone3`].
+pub(crate) unsafe fn clone3(
+    args: &raw::clone_args,
+    entry: Entry,
+    argument: *mut c_void,
+) -> Result<usize, Errno> {
+    let (at, size) = (args as *const raw::clone_args as usize, size_of::<raw::clone_args>());
+    // SAFETY: the caller's duties are those of the callee.
+    check(unsafe { arch::clone3(raw::__NR_clone3 as usize, at, size, entry, argument) })
+}
+
+/// clone(flags, stack, pidfd): the child's pid.
+///
+/// # Safety
+///
+/// As for [`arch::clone`].
+pub(crate) unsafe fn clone(
+    flags: usize,
+    stack: *mut c_void,
+    pidfd: *mut c_int,
+    entry: Entry,
+    argument: *mut c_void,
+) -> Result<usize, Errno> {
+    let (stack, pidfd) = (stack as usize, pidfd as usize);
+    // SAFETY: the caller's duties are those of the callee.
+    check(unsafe { arch::clone(raw::__NR_clone as usize, flags, stack, pidfd, entry, argument) })
+}
+
+/// execve(path, argv, envp): only ever returns an error.
+///
+/// # Safety
+///
+/// 1. `path` is a C string; `argv` and `envp` are arrays of them that end in a null pointer.
+pub(crate) unsafe fn execve(
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Errno {
+    let number = raw::__NR_execve as usize;
+    // SAFETY: 1. is the caller's duty; the kernel only reads.
+    let result = unsafe { arch::syscall3(number, path as usize, argv as usize, envp as usize) };
+    match check(result) {
+        Err(errno) => errno,
+        Ok(_) => Errno::NOSYS,
+    }
+}
+
+/// exit_group(status).
+pub(crate) fn exit(status: c_int) -> ! {
+    loop {
+        // SAFETY: the process ends here, and takes no memory of another with it.
+        unsafe { arch::syscall1(raw::__NR_exit_group as usize, status as usize) };
+    }
+}
+
+/// getpid().
+pub(crate) fn getpid() -> u32 {
+    // SAFETY: reads a number.
+    (unsafe { arch::syscall0(raw::__NR_getpid as usize) }) as u32
+}
+
+/// close_range(first, last, flags).
+///
+/// # Safety
+///
+/// 1. Nobody owns the fds of the range in this process' table, or in the one that it gets.
+pub(crate) unsafe fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    let number = raw::__NR_close_range as usize;
+    // SAFETY: 1. is the caller's duty.
+    let result =
+        unsafe { arch::syscall3(number, first as usize, last as usize, flags as usize) };
+    check(result).map(drop)
+}
+
+/// close(fd).
+///
+/// # Safety
+///
+/// 1. Nobody owns `fd`.
+pub(crate) unsafe fn close(fd: c_int) {
+    // SAFETY: 1. is the caller's duty.
+    let _ = unsafe { arch::syscall1(raw::__NR_close as usize, fd as usize) };
+}
+
+/// unshare(CLONE_FILES): a copy of the fd table, if it was shared.
+pub(crate) fn unshare_files() -> Result<(), Errno> {
+    // SAFETY: the same fds stay open under the same numbers.
+    check(unsafe { arch::syscall1(raw::__NR_unshare as usize, raw::CLONE_FILES as usize) })
+        .map(drop)
+}
+
+/// dup3(from, to, 0).
+///
+/// # Safety
+///
+/// 1. Nobody owns `to`.
+pub(crate) unsafe fn dup3(from: c_int, to: c_int) -> Result<(), Errno> {
+    let number = raw::__NR_dup3 as usize;
+    // SAFETY: 1. is the caller's duty.
+    check(unsafe { arch::syscall3(number, from as usize, to as usize, 0) }).map(drop)
+}
+
+/// fcntl(fd, F_SETFD, flags).
+pub(crate) fn set_fd_flags(fd: c_int, flags: u32) -> Result<(), Errno> {
+    let (number, command) = (raw::__NR_fcntl as usize, raw::F_SETFD as usize);
+    // SAFETY: a flag of the table, no memory.
+    check(unsafe { arch::syscall3(number, fd as usize, command, flags as usize) }).map(drop)
+}
+
+/// fcntl(fd, F_GETFD).
+pub(crate) fn fd_flags(fd: c_int) -> Result<u32, Errno> {
+    // SAFETY: reads a flag of the table.
+    check(unsafe { arch::syscall2(raw::__NR_fcntl as usize, fd as usize, raw::F_GETFD as usize) })
+        .map(|flags| flags as u32)
+}
+
+/// fchdir(fd).
+pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
+    // SAFETY: no memory is touched.
+    check(unsafe { arch::syscall1(raw::__NR_fchdir as usize, fd as usize) }).map(drop)
+}
+
+/// openat(AT_FDCWD, path, flags).
+pub(crate) fn open(path: &core::ffi::CStr, flags: u32) -> Result<c_int, Errno> {
+    let (number, at) = (raw::__NR_openat as usize, raw::AT_FDCWD as usize);
+    // SAFETY: `path` ends in a NUL, and the kernel only reads it.
+    let result =
+        unsafe { arch::syscall4(number, at, path.as_ptr() as usize, flags as usize, 0) };
+    check(result).map(|fd| fd as c_int)
+}
+
+/// rt_sigprocmask(SIG_SETMASK, set): the mask until now. All 64 signals, which a libc's call
+/// does not reach.
+pub(crate) fn set_signal_mask(set: SigSet) -> SigSet {
+    signal_mask(raw::SIG_SETMASK, Some(&set))
+}
+
+/// rt_sigprocmask(SIG_BLOCK, set): the mask until now.
+pub(crate) fn block_signals(set: SigSet) -> SigSet {
+    signal_mask(raw::SIG_BLOCK, Some(&set))
+}
+
+/// rt_sigprocmask(how, set): the mask until now. With valid arguments it cannot fail.
+fn signal_mask(how: u32, set: Option<&SigSet>) -> SigSet {
+    let mut old: SigSet = 0;
+    let set = set.map_or(0, |set| set as *const SigSet as usize);
+    let (number, old_at) = (raw::__NR_rt_sigprocmask as usize, &mut old as *mut SigSet as usize);
+    // SAFETY: `set` is null or readable and `old` writable, both of the size given.
+    unsafe { arch::syscall4(number, how as usize, set, old_at, size_of::<SigSet>()) };
+    old
+}
+
+/// rt_sigprocmask with no set: the mask of this thread.
+pub(crate) fn current_signal_mask() -> SigSet {
+    signal_mask(raw::SIG_SETMASK, None)
+}
+
+/// rt_sigaction(signal, action): the disposition until now, which stays when `new` is none.
+///
+/// # Safety
+///
+/// 1. With a `new` disposition: nobody relies on the one until now.
+unsafe fn sigaction(signal: u32, new: Option<&Sigaction>) -> Result<Disposition, Errno> {
+    let mut old = Sigaction {
+        handler: 0,
+        flags: 0,
+        #[cfg(target_arch = "x86_64")]
+        restorer: 0,
+        mask: 0,
+    };
+    let new = new.map_or(0, |new| new as *const Sigaction as usize);
+    let (number, old_at) = (raw::__NR_rt_sigaction as usize, &mut old as *mut Sigaction as usize);
+    // SAFETY: `new` is null or readable and `old` writable, both laid out as the kernel has them;
+    // 1. is the caller's duty.
+    let result =
+        unsafe { arch::syscall4(number, signal as usize, new, old_at, size_of::<SigSet>()) };
+    check(result)?;
+    Ok(match old.handler {
+        0 => Disposition::Default,
+        1 => Disposition::Ignored,
+        _ => Disposition::Handled,
+    })
+}
+
+/// rt_sigaction(signal): its disposition.
+pub(crate) fn disposition(signal: u32) -> Disposition {
+    // SAFETY: nothing is changed. A signal's number is right by its caller; else it is the default.
+    unsafe { sigaction(signal, None) }.unwrap_or(Disposition::Default)
+}
+
+/// rt_sigaction(signal, SIG_DFL or SIG_IGN).
+///
+/// # Safety
+///
+/// 1. Nobody relies on the disposition until now.
+pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<Disposition, Errno> {
+    let action = Sigaction {
+        handler: usize::from(ignore),
+        flags: 0,
+        #[cfg(target_arch = "x86_64")]
+        restorer: 0,
+        mask: 0,
+    };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { sigaction(signal, Some(&action)) }
+}
+
+/// signalfd4(-1, set, SFD_NONBLOCK | SFD_CLOEXEC): a new fd.
+pub(crate) fn signalfd(set: SigSet) -> Result<c_int, Errno> {
+    let flags = raw::O_NONBLOCK as usize | raw::O_CLOEXEC as usize;
+    let (number, at) = (raw::__NR_signalfd4 as usize, &raw const set as usize);
+    // SAFETY: the set is readable and of the size given.
+    let result =
+        unsafe { arch::syscall4(number, -1_isize as usize, at, size_of::<SigSet>(), flags) };
+    check(result).map(|fd| fd as c_int)
+}
+
+/// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.
+pub(crate) fn monotonic_nanoseconds() -> u64 {
+    let mut now = raw::__kernel_timespec { tv_sec: 0, tv_nsec: 0 };
+    let at = &raw mut now as usize;
+    // SAFETY: the time is writable. The clock exists since Linux 2.6, so that it cannot fail.
+    unsafe {
+        arch::syscall2(raw::__NR_clock_gettime as usize, raw::CLOCK_MONOTONIC as usize, at);
+    }
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}

@@ -1,0 +1,73 @@
+//! Points in time, as system calls that wait want them.
+
+use core::time::Duration;
+
+use rustix::event::Timespec;
+
+use crate::sys;
+
+/// A point in time up to which something may take, on CLOCK_MONOTONIC.
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::Deadline;
+///
+/// assert!(Deadline::after_ms(0).has_passed());
+/// assert!(!Deadline::after_ms(60_000).has_passed());
+/// assert!(!Deadline::NEVER.has_passed());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Deadline(u64);
+
+impl Deadline {
+    /// No end.
+    pub const NEVER: Deadline = Deadline(u64::MAX);
+
+    /// `Deadline::after_ms(milliseconds)` — that long from now.
+    pub fn after_ms(milliseconds: u64) -> Deadline {
+        let span = milliseconds.saturating_mul(1_000_000);
+        Deadline(sys::monotonic_nanoseconds().saturating_add(span))
+    }
+
+    /// `Deadline::after(duration)` — that long from now.
+    pub fn after(duration: Duration) -> Deadline {
+        let span = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Deadline(sys::monotonic_nanoseconds().saturating_add(span))
+    }
+
+    /// `deadline.has_passed()` — whether the time is over.
+    pub fn has_passed(self) -> bool {
+        self.remaining_ns() == Some(0)
+    }
+
+    /// `deadline.remaining_ms()` — milliseconds from now, rounded up so that who waits for them
+    /// does not wake too early; `None` without end. As a timeout for poll(2) and epoll_wait(2).
+    pub fn remaining_ms(self) -> Option<u64> {
+        self.remaining_ns().map(|ns| ns.div_ceil(1_000_000))
+    }
+
+    /// As [`Deadline::remaining_ms`], for ppoll(2) and futex(2).
+    pub(crate) fn remaining(self) -> Option<Timespec> {
+        self.remaining_ns().map(|ns| Timespec {
+            tv_sec: (ns / 1_000_000_000) as _,
+            tv_nsec: (ns % 1_000_000_000) as _,
+        })
+    }
+
+    fn remaining_ns(self) -> Option<u64> {
+        match self {
+            Deadline::NEVER => None,
+            Deadline(at) => Some(at.saturating_sub(sys::monotonic_nanoseconds())),
+        }
+    }
+}
+
+/// `monotonic_ms()` — CLOCK_MONOTONIC in milliseconds, by a system call of its own.
+///
+/// For event loops that keep their timers themselves. It does not go through the vDSO: no parser
+/// of its tables is linked.
+#[doc(alias = "clock_gettime")]
+pub fn monotonic_ms() -> u64 {
+    sys::monotonic_nanoseconds() / 1_000_000
+}
