@@ -5,6 +5,8 @@ mod clients;
 mod report;
 mod roster;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::PathBuf;
