@@ -112,8 +112,9 @@ pub fn parse<'a>(
                 .or_else(|| arguments.next())
                 .ok_or(Refusal::Missing(option))
         };
-        match option {
-            b"--tag" => {
+        let known = OPTIONS.iter().position(|known| known.as_bytes() == option);
+        match known.unwrap_or(OPTIONS.len()) {
+            0 => {
                 let text = value()?;
                 // It stands in a line of its own, which it must not end.
                 if text.len() > TAG || text.iter().any(|&byte| byte < b' ' || byte == 0x7f) {
@@ -121,20 +122,20 @@ pub fn parse<'a>(
                 }
                 options.tag = Some(text);
             }
-            b"--drain" => {
+            1 => {
                 let text = value()?;
                 options.drain_ms = number(text).ok_or(Refusal::Value(option, text))?;
             }
-            b"--max-connections" => {
+            2 => {
                 let text = value()?;
                 options.max_connections = number(text)
                     .and_then(|number| u16::try_from(number).ok())
                     .filter(|number| (1..=CONNECTIONS).contains(number))
                     .ok_or(Refusal::Value(option, text))?;
             }
-            b"--replace-stale" if attached.is_none() => options.replace_stale = true,
-            b"--help" | b"-h" => return Err(Refusal::Help),
-            b"--" if attached.is_none() => plain = true,
+            3 if attached.is_none() => options.replace_stale = true,
+            4 | 5 => return Err(Refusal::Help),
+            6 if attached.is_none() => plain = true,
             _ => return Err(Refusal::Unknown(argument)),
         }
     }
@@ -146,6 +147,18 @@ pub fn parse<'a>(
     }
     Ok(options)
 }
+
+/// In the order in which [`parse`] counts them: comparing slices in a loop takes
+/// a tenth of the code that matching on them does.
+const OPTIONS: [&str; 7] = [
+    "--tag",
+    "--drain",
+    "--max-connections",
+    "--replace-stale",
+    "--help",
+    "-h",
+    "--",
+];
 
 /// `--option=value` in its parts.
 fn split(argument: &[u8]) -> (&[u8], Option<&[u8]>) {

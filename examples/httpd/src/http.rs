@@ -163,7 +163,7 @@ pub enum Progress {
 /// Where in a head the parser is: what the next byte belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// The first byte of a request, or an empty line before it.
+    /// The first byte of a request, or of an empty line before it.
     Start,
     /// The line feed of such an empty line.
     StartFeed,
@@ -181,13 +181,13 @@ enum At {
     Path,
     Query,
     Version,
-    VersionFeed,
     /// The first byte of a line.
     Line,
     Name,
     /// The value, or white space around it.
     Value,
-    ValueFeed,
+    /// The line feed of a line.
+    LineFeed,
     /// The line feed of the empty line.
     LastFeed,
     /// After the end, or after a refusal.
@@ -275,6 +275,7 @@ impl Parser {
     ///
     /// After another answer than [`Progress::More`] the next head wants a new
     /// parser.
+    #[inline(never)]
     pub fn feed(&mut self, bytes: &[u8]) -> (usize, Progress) {
         let mut used = 0;
         for &byte in bytes {
@@ -306,7 +307,7 @@ impl Parser {
     fn too_long(&self) -> Status {
         match self.at {
             At::Start | At::StartFeed | At::Method | At::Done => Status::BadRequest,
-            At::Line | At::Name | At::Value | At::ValueFeed | At::LastFeed => {
+            At::Line | At::Name | At::Value | At::LineFeed | At::LastFeed => {
                 Status::HeaderFieldsTooLarge
             }
             _ => Status::UriTooLong,
@@ -315,142 +316,149 @@ impl Parser {
 
     /// Where the next byte belongs, after this one.
     fn step(&mut self, byte: u8) -> Result<At, Status> {
-        const BAD: Result<At, Status> = Err(Status::BadRequest);
-        Ok(match (self.at, byte) {
-            (At::Start, b'\r') => At::StartFeed,
-            (At::Start | At::StartFeed, b'\n') => At::Start,
-            (At::Start, _) if is_token(byte) => {
-                self.push(byte);
-                At::Method
-            }
-
-            (At::Method, b' ') => {
-                self.method = match self.take_word() {
-                    Some(b"GET") => Method::Get,
-                    Some(b"HEAD") => Method::Head,
-                    Some(b"CONNECT") => Method::Connect,
-                    Some(b"POST" | b"PUT" | b"DELETE" | b"OPTIONS" | b"TRACE" | b"PATCH") => {
-                        Method::Other
-                    }
-                    _ => Method::Unknown,
-                };
-                At::Target
-            }
-            (At::Method, _) if is_token(byte) => {
-                self.push(byte);
-                At::Method
-            }
-
-            (At::Target, _) if self.method == Method::Connect && is_target(byte) => {
-                self.target = Target::Server;
-                At::Other
-            }
-            (At::Target, b'/') => At::Path,
-            (At::Target, b'*') => {
-                self.target = Target::Server;
-                At::Other
-            }
-            (At::Target, _) if byte.is_ascii_alphabetic() => {
-                self.push(byte.to_ascii_lowercase());
-                At::Scheme
-            }
-            (At::Scheme, b':') => match self.take_word() {
-                Some(b"http" | b"https") => At::Slash,
-                _ => return BAD,
+        // What is not said to be in its place has none.
+        let next = match self.at {
+            At::Start | At::StartFeed => match byte {
+                b'\n' => At::Start,
+                _ if self.at == At::StartFeed => return BAD,
+                b'\r' => At::StartFeed,
+                _ => return self.push(byte, is_token(byte), At::Method),
             },
-            (At::Scheme, _) if byte.is_ascii_alphanumeric() => {
-                self.push(byte.to_ascii_lowercase());
-                At::Scheme
-            }
-            (At::Slash, b'/') => At::SlashSlash,
-            (At::SlashSlash, b'/') => At::Authority,
-            (At::Authority, b'/') => At::Path,
-            (At::Authority, b'?' | b' ') => {
-                self.target = Target::Info;
-                if byte == b'?' { At::Query } else { At::Version }
-            }
-            (At::Authority, _) if is_target(byte) => At::Authority,
-            (At::Path, b'?' | b' ') => {
-                self.target = match self.take_word() {
-                    Some(path) => path_target(path),
-                    None => Target::Nothing,
-                };
-                if byte == b'?' { At::Query } else { At::Version }
-            }
-            (At::Path, _) if is_target(byte) => {
-                self.push(byte);
-                At::Path
-            }
-            (At::Query | At::Other, b' ') => At::Version,
-            (At::Query, _) if is_target(byte) => At::Query,
-            (At::Other, _) if is_target(byte) && self.method == Method::Connect => At::Other,
-
-            (At::Version, b'\r' | b'\n') => {
-                match self.take_word() {
-                    Some(&[b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-                        if major.is_ascii_digit() && minor.is_ascii_digit() =>
-                    {
-                        if major != b'1' {
-                            return Err(Status::VersionNotSupported);
-                        }
-                        self.old = minor == b'0';
+            At::Method => match byte {
+                b' ' => {
+                    self.method = match self.take_word_of(&METHODS) {
+                        0 => Method::Get,
+                        1 => Method::Head,
+                        2 => Method::Connect,
+                        3..=8 => Method::Other,
+                        _ => Method::Unknown,
+                    };
+                    At::Target
+                }
+                _ => return self.push(byte, is_token(byte), At::Method),
+            },
+            At::Target => match byte {
+                _ if self.method == Method::Connect || byte == b'*' => {
+                    self.target = Target::Server;
+                    return must(is_target(byte), At::Other);
+                }
+                b'/' => At::Path,
+                _ => {
+                    let scheme = byte.is_ascii_alphabetic();
+                    return self.push(byte.to_ascii_lowercase(), scheme, At::Scheme);
+                }
+            },
+            At::Scheme => match byte {
+                b':' => return must(self.take_word_of(&SCHEMES) < SCHEMES.len(), At::Slash),
+                _ => {
+                    let scheme = byte.is_ascii_alphanumeric();
+                    return self.push(byte.to_ascii_lowercase(), scheme, At::Scheme);
+                }
+            },
+            At::Slash => return must(byte == b'/', At::SlashSlash),
+            At::SlashSlash => return must(byte == b'/', At::Authority),
+            At::Authority => match byte {
+                b'/' => At::Path,
+                b'?' | b' ' => {
+                    self.target = Target::Info;
+                    if byte == b'?' { At::Query } else { At::Version }
+                }
+                _ => return must(is_target(byte), At::Authority),
+            },
+            At::Other => match byte {
+                b' ' => At::Version,
+                _ => {
+                    let name = self.method == Method::Connect && is_target(byte);
+                    return must(name, At::Other);
+                }
+            },
+            At::Path => match byte {
+                b'?' | b' ' => {
+                    self.target = self.take_word().map_or(Target::Nothing, path_target);
+                    if byte == b'?' { At::Query } else { At::Version }
+                }
+                _ => return self.push(byte, is_target(byte), At::Path),
+            },
+            At::Query => match byte {
+                b' ' => At::Version,
+                _ => return must(is_target(byte), At::Query),
+            },
+            At::Version => match byte {
+                b'\r' | b'\n' => {
+                    self.version()?;
+                    if byte == b'\r' {
+                        At::LineFeed
+                    } else {
+                        At::Line
                     }
-                    _ => return BAD,
                 }
-                if byte == b'\r' {
-                    At::VersionFeed
-                } else {
-                    At::Line
+                _ => return self.push(byte, is_target(byte), At::Version),
+            },
+            At::LineFeed => return must(byte == b'\n', At::Line),
+            At::Line if byte == b'\r' => At::LastFeed,
+            At::Line if byte == b'\n' => At::Done,
+            At::Line | At::Name => match byte {
+                b':' if self.word_length > 0 => {
+                    self.begin_field()?;
+                    At::Value
                 }
-            }
-            (At::Version, _) if is_target(byte) => {
-                self.push(byte);
-                At::Version
-            }
-            (At::VersionFeed | At::ValueFeed, b'\n') => At::Line,
+                _ => return self.push(byte.to_ascii_lowercase(), is_token(byte), At::Name),
+            },
+            At::Value => match byte {
+                b'\r' | b'\n' => {
+                    self.end_field()?;
+                    if byte == b'\r' {
+                        At::LineFeed
+                    } else {
+                        At::Line
+                    }
+                }
+                b' ' | b'\t' => {
+                    self.gap = self.word_length > 0;
+                    At::Value
+                }
+                0..b' ' | 0x7f => return BAD,
+                _ => {
+                    self.value(byte)?;
+                    At::Value
+                }
+            },
+            At::LastFeed => return must(byte == b'\n', At::Done),
+            At::Done => return BAD,
+        };
+        Ok(next)
+    }
 
-            (At::Line, b'\r') => At::LastFeed,
-            (At::Line | At::LastFeed, b'\n') => At::Done,
-            (At::Line | At::Name, _) if is_token(byte) => {
-                self.push(byte.to_ascii_lowercase());
-                At::Name
-            }
-            (At::Name, b':') => {
-                self.field = match self.take_word() {
-                    Some(b"host") => Field::Host,
-                    Some(b"connection") => Field::Connection,
-                    Some(b"content-length") => Field::ContentLength,
-                    Some(b"transfer-encoding") => Field::TransferEncoding,
-                    Some(b"expect") => Field::Expect,
-                    _ => Field::Other,
-                };
-                self.begin_field()?;
-                At::Value
-            }
-            (At::Value, b'\r' | b'\n') => {
-                self.end_field()?;
-                if byte == b'\r' {
-                    At::ValueFeed
-                } else {
-                    At::Line
-                }
-            }
-            (At::Value, b' ' | b'\t') => {
-                self.gap = self.word_length > 0;
-                At::Value
-            }
-            (At::Value, _) if byte > b' ' && byte != 0x7f => {
-                self.value(byte)?;
-                At::Value
-            }
-            _ => return BAD,
-        })
+    /// The request line's last word.
+    fn version(&mut self) -> Result<(), Status> {
+        let version = self
+            .take_word()
+            .and_then(|word| word.strip_prefix(b"HTTP/"));
+        let Some(&[major, b'.', minor]) = version else {
+            return Err(Status::BadRequest);
+        };
+        if !major.is_ascii_digit() || !minor.is_ascii_digit() {
+            return Err(Status::BadRequest);
+        }
+        if major != b'1' {
+            return Err(Status::VersionNotSupported);
+        }
+        self.old = minor == b'0';
+        Ok(())
     }
 
     /// A field's name has been read. Fields that say where the message ends, or
     /// for whom it is, must not come twice: two readers could differ on which
     /// one counts.
     fn begin_field(&mut self) -> Result<(), Status> {
+        self.field = match self.take_word_of(&FIELDS) {
+            0 => Field::Host,
+            1 => Field::Connection,
+            2 => Field::ContentLength,
+            3 => Field::TransferEncoding,
+            4 => Field::Expect,
+            _ => Field::Other,
+        };
         let once = match self.field {
             Field::Host => seen::HOST,
             Field::ContentLength => seen::LENGTH,
@@ -487,9 +495,9 @@ impl Parser {
         }
         if self.gap {
             self.gap = false;
-            self.push(b' ');
+            self.add(b' ');
         }
-        self.push(byte.to_ascii_lowercase());
+        self.add(byte.to_ascii_lowercase());
         Ok(())
     }
 
@@ -499,8 +507,8 @@ impl Parser {
             Field::Connection => self.connection_option(),
             Field::ContentLength if self.word_length == 0 => return Err(Status::BadRequest),
             Field::Expect => {
-                self.seen |= match self.take_word() {
-                    Some(b"100-continue") => seen::CONTINUE,
+                self.seen |= match self.take_word_of(&EXPECT) {
+                    0 => seen::CONTINUE,
                     _ => seen::EXPECT,
                 };
             }
@@ -511,9 +519,9 @@ impl Parser {
     }
 
     fn connection_option(&mut self) {
-        self.seen |= match self.take_word() {
-            Some(b"close") => seen::CLOSE,
-            Some(b"keep-alive") => seen::KEEP,
+        self.seen |= match self.take_word_of(&CONNECTION) {
+            0 => seen::CLOSE,
+            1 => seen::KEEP,
             _ => 0,
         };
     }
@@ -549,7 +557,14 @@ impl Parser {
         })
     }
 
-    fn push(&mut self, byte: u8) {
+    /// Adds a byte to the word, if it may stand there.
+    fn push(&mut self, byte: u8, may: bool, next: At) -> Result<At, Status> {
+        self.add(byte);
+        must(may, next)
+    }
+
+    #[inline(never)]
+    fn add(&mut self, byte: u8) {
         if let Some(place) = self.word.get_mut(usize::from(self.word_length)) {
             *place = byte;
             self.word_length += 1;
@@ -560,11 +575,48 @@ impl Parser {
 
     /// The word, unless it is longer than any that means something. The next
     /// byte begins a new one.
+    #[inline(never)]
     fn take_word(&mut self) -> Option<&[u8]> {
         let length = usize::from(core::mem::take(&mut self.word_length));
         self.gap = false;
         self.word.get(..length)
     }
+
+    /// Which of these the word is; another one is none of them.
+    #[inline(never)]
+    fn take_word_of(&mut self, words: &[&str]) -> usize {
+        let Some(word) = self.take_word() else {
+            return words.len();
+        };
+        words
+            .iter()
+            .position(|known| known.as_bytes() == word)
+            .unwrap_or(words.len())
+    }
+}
+
+const METHODS: [&str; 9] = [
+    "GET", "HEAD", "CONNECT", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
+];
+
+const SCHEMES: [&str; 2] = ["http", "https"];
+
+const FIELDS: [&str; 5] = [
+    "host",
+    "connection",
+    "content-length",
+    "transfer-encoding",
+    "expect",
+];
+
+const CONNECTION: [&str; 2] = ["close", "keep-alive"];
+
+const EXPECT: [&str; 1] = ["100-continue"];
+
+const BAD: Result<At, Status> = Err(Status::BadRequest);
+
+fn must(condition: bool, next: At) -> Result<At, Status> {
+    if condition { Ok(next) } else { BAD }
 }
 
 impl Default for Parser {
@@ -601,7 +653,11 @@ fn path_target(path: &[u8]) -> Target {
 
 /// What methods and field names are made of.
 fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_graphic()
+        && !matches!(
+            byte,
+            b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}'
+        )
 }
 
 /// What may stand in a request line between its spaces.
@@ -674,6 +730,7 @@ impl Reply {
 
     /// `reply.render(identity)` — All of its bytes; the same each time.
     #[must_use]
+    #[inline(never)]
     pub fn render(&self, identity: &Identity<'_>) -> Text<512> {
         let mut answer = Text::new();
         answer

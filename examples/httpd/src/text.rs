@@ -26,20 +26,17 @@ impl<const N: usize> Text<N> {
     }
 
     /// `text.number(n)` — Appends a number in decimal digits.
-    pub fn number(&mut self, mut number: u64) -> &mut Self {
-        // u64::MAX has 20.
-        let mut digits = [b'0'; 20];
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit += (number % 10) as u8;
-            number /= 10;
-            used += 1;
-            if number == 0 {
-                break;
-            }
-        }
-        self.append(digits.get(20 - used..).unwrap_or_default());
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        number_of(&mut self.bytes, &mut self.length, number);
         self
+    }
+
+    /// `text.end_with(byte)` — Appends, if need be over the last byte.
+    pub fn end_with(&mut self, byte: u8) {
+        if self.length >= N {
+            self.length = N.saturating_sub(1);
+        }
+        self.append(&[byte]);
     }
 
     /// `text.as_bytes()` — What has been appended.
@@ -61,14 +58,35 @@ impl<const N: usize> Text<N> {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        let room = self.bytes.get_mut(self.length..).unwrap_or_default();
-        let mut taken = 0;
-        for (place, &byte) in room.iter_mut().zip(bytes) {
-            *place = byte;
-            taken += 1;
-        }
-        self.length += taken;
+        append(&mut self.bytes, &mut self.length, bytes);
     }
+}
+
+// One body for all sizes of text, and not one at each place that writes.
+#[inline(never)]
+fn append(text: &mut [u8], length: &mut usize, bytes: &[u8]) {
+    let room = text.get_mut(*length..).unwrap_or_default();
+    let taken = room.len().min(bytes.len());
+    if let (Some(room), Some(bytes)) = (room.get_mut(..taken), bytes.get(..taken)) {
+        room.copy_from_slice(bytes);
+        *length += taken;
+    }
+}
+
+#[inline(never)]
+fn number_of(text: &mut [u8], length: &mut usize, mut number: u64) {
+    // u64::MAX has 20.
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for digit in digits.iter_mut().rev() {
+        *digit += (number % 10) as u8;
+        number /= 10;
+        first -= 1;
+        if number == 0 {
+            break;
+        }
+    }
+    append(text, length, digits.get(first..).unwrap_or_default());
 }
 
 impl<const N: usize> Default for Text<N> {
@@ -109,5 +127,8 @@ mod tests {
         text.push("abc").push("def").push("g").number(7);
         assert_eq!(text.as_bytes(), b"abcd");
         assert_eq!(text.len(), 4);
+        text.end_with(b'\n');
+        assert_eq!(text.as_bytes(), b"abc\n");
+        assert_eq!(Text::<4>::new().push("ab").as_bytes(), b"ab");
     }
 }

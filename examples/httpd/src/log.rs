@@ -1,0 +1,77 @@
+//! Lines on stderr: one event, one line, one write(2), so that the lines of two
+//! generations do not mix.
+//!
+//! `unsafe` is allowed in this file for the use of fd 2, which no type says is
+//! open.
+
+#![allow(unsafe_code)]
+
+use core::fmt::{Display, Write as _};
+
+use gracenet_httpd::text::Text;
+
+/// The lines of this process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Log {
+    pid: u32,
+}
+
+/// A line in the making.
+pub(crate) type Line = Text<512>;
+
+impl Log {
+    /// The lines of the process with this pid.
+    pub(crate) fn new(pid: u32) -> Self {
+        Log { pid }
+    }
+
+    /// The beginning of a line; [`write`] ends it.
+    #[inline(never)]
+    pub(crate) fn begin(self) -> Line {
+        let mut line = Line::new();
+        line.push("gracenet-httpd[")
+            .number(self.pid.into())
+            .push("]: ");
+        line
+    }
+
+    /// Writes a line: a text, and a number if there is one.
+    #[inline(never)]
+    pub(crate) fn say(self, text: &str, number: Option<u64>) {
+        let mut line = self.begin();
+        line.push(text);
+        if let Some(number) = number {
+            line.number(number);
+        }
+        write(&mut line);
+    }
+
+    /// Writes a line about something that failed.
+    #[inline(never)]
+    pub(crate) fn fail(self, what: &str, why: &dyn Display) {
+        let mut line = self.begin();
+        line.push(what);
+        let _ = write!(line, "{why}");
+        write(&mut line);
+    }
+}
+
+/// Ends a line and writes it.
+#[inline(never)]
+pub(crate) fn write(line: &mut Line) {
+    line.end_with(b'\n');
+    print(line.as_bytes());
+}
+
+/// Writes to stderr. When nobody takes it there is nobody to tell.
+pub(crate) fn print(mut text: &[u8]) {
+    // SAFETY: `main` has seen to it that it is open, and nothing here closes it.
+    let stderr = unsafe { rustix::stdio::stderr() };
+    while !text.is_empty() {
+        match rustix::io::write(stderr, text) {
+            Ok(written) if written > 0 => text = text.get(written..).unwrap_or_default(),
+            Err(rustix::io::Errno::INTR) => {}
+            _ => return,
+        }
+    }
+}
