@@ -17,7 +17,8 @@ use core::cell::UnsafeCell;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use gracenet::{Handle, ListenOptions, Net, Program, SignalFd};
+use gracenet::signal::{Signal, Signals};
+use gracenet::{Handle, ListenOptions, Net, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Refusal};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
@@ -25,7 +26,6 @@ use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, IntoRawFd as _};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_getfd};
-use rustix::process::Signal;
 
 use crate::connection::Connection;
 use crate::log::{Line, Log};
@@ -133,7 +133,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
         Signal::INT,
         Signal::PIPE,
     ];
-    let signals = match SignalFd::new(&signals) {
+    let signals = match Signals::new(&signals) {
         Ok(signals) => signals,
         Err(error) => {
             log.fail("", &error);
@@ -203,20 +203,9 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
 
 /// Where it listens, which for port 0 only the kernel knows, and since when.
 fn describe(net: &Net<LISTENERS>, listener: Handle, line: &mut Line) {
-    let Some(entry) = net.iter().find(|entry| entry.handle() == listener) else {
-        return;
-    };
-    match entry.local_address() {
-        Ok(address) => {
-            let _ = write!(line, "{address}");
-        }
-        Err(error) => {
-            let _ = write!(line, "({error})");
-        }
+    let Some(entry) = net.get(listener) else { return };
+    if let Ok(Some(address)) = entry.local_address() {
+        let _ = write!(line, "{address}");
     }
-    line.push(if entry.is_inherited() {
-        " (inherited)"
-    } else {
-        " (fresh)"
-    });
+    line.push(if entry.is_inherited() { " (inherited)" } else { " (fresh)" });
 }

@@ -1,13 +1,13 @@
 //! The event loop: listeners, clients, signals, a successor in the making.
 
-use gracenet::{Deadline, Handle, Net, Program, SignalFd, monotonic_ms};
+use gracenet::signal::{Signal, Signals};
+use gracenet::{Deadline, Handle, Net, Program, monotonic_ms};
 use gracenet_httpd::args::{LISTENERS, Options};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::{Key, NEVER, Set, Table};
 use rustix::event::{Timespec, epoll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::Signal;
 
 use crate::connection::{Around, Connection, Happened, Next};
 use crate::log::{self, Log};
@@ -53,7 +53,7 @@ pub(crate) struct Server<'a> {
     listeners: heapless::Vec<Handle, LISTENERS>,
     accepting: Accepting,
     epoll: OwnedFd,
-    signals: SignalFd,
+    signals: Signals,
     table: &'static mut Table<Connection>,
     /// Those that have more to do without waiting for anything.
     busy: Set,
@@ -74,7 +74,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) program: Program<'a>,
     pub(crate) net: Net<LISTENERS>,
     pub(crate) listeners: heapless::Vec<Handle, LISTENERS>,
-    pub(crate) signals: SignalFd,
+    pub(crate) signals: Signals,
     pub(crate) table: &'static mut Table<Connection>,
     pub(crate) identity: Identity<'a>,
 }
@@ -365,8 +365,8 @@ impl<'a> Server<'a> {
 
     /// Whether to end at once.
     fn read_signals(&mut self, turn: &mut Turn<'_>) -> bool {
-        while let Ok(Some(signal)) = self.signals.read() {
-            match signal {
+        while let Ok(Some(received)) = self.signals.read() {
+            match received.signal {
                 Signal::USR2 | Signal::HUP => self.start_successor(turn.now),
                 Signal::TERM | Signal::INT => {
                     if self.terminated {
