@@ -26,12 +26,19 @@ pub(crate) const WATCHDOG_PID: &[u8] = b"WATCHDOG_PID";
 
 /// The variables that tell of sockets or of a predecessor. They are meant for one process, so
 /// that none of its children gets them from it.
-pub const VARIABLES: [&str; 5] =
-    ["LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES", "GRACENET_FD"];
+pub const VARIABLES: [&str; 5] = [
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+    "GRACENET_FD",
+];
 
 /// Is this string one of the variables of [`VARIABLES`]?
 pub fn is_ours(string: &[u8]) -> bool {
-    VARIABLES.iter().any(|name| value_of(string, name.as_bytes()).is_some())
+    VARIABLES
+        .iter()
+        .any(|name| value_of(string, name.as_bytes()).is_some())
 }
 
 /// What an environment says about sockets for this process.
@@ -81,36 +88,43 @@ impl<'a> Activation<'a> {
     /// # References
     ///
     /// - [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)
-    pub fn decode(
-        environ: Environ<'a>,
-        reader: Reader,
-    ) -> Result<Activation<'a>, VariableError> {
+    pub fn decode(environ: Environ<'a>, reader: Reader) -> Result<Activation<'a>, VariableError> {
         match environ.var(LISTEN_PID) {
             None if !reader.accept_missing_pid => return Ok(Activation::default()),
             None => {}
             Some(value) => {
                 let pid = decimal(value, i32::MAX as u64)
                     .and_then(|pid| if pid == 0 { Err(0) } else { Ok(pid) })
-                    .map_err(|at| VariableError { name: "LISTEN_PID", at })?;
+                    .map_err(|at| VariableError {
+                        name: "LISTEN_PID",
+                        at,
+                    })?;
                 if pid != u64::from(reader.pid) {
                     return Ok(Activation::default());
                 }
             }
         }
         if let Some(value) = environ.var(LISTEN_PIDFDID) {
-            let inode = decimal(value, u64::MAX)
-                .map_err(|at| VariableError { name: "LISTEN_PIDFDID", at })?;
+            let inode = decimal(value, u64::MAX).map_err(|at| VariableError {
+                name: "LISTEN_PIDFDID",
+                at,
+            })?;
             if reader.pidfd_inode.is_some_and(|own| own != inode) {
                 return Ok(Activation::default());
             }
         }
         let count = match environ.var(LISTEN_FDS) {
             None | Some(b"") => 0,
-            Some(value) => decimal(value, u64::from(u32::MAX))
-                .map_err(|at| VariableError { name: "LISTEN_FDS", at })?,
+            Some(value) => decimal(value, u64::from(u32::MAX)).map_err(|at| VariableError {
+                name: "LISTEN_FDS",
+                at,
+            })?,
         };
         let names = environ.var(LISTEN_FDNAMES);
-        Ok(Activation { count: count as u32, names })
+        Ok(Activation {
+            count: count as u32,
+            names,
+        })
     }
 
     /// How many sockets are said to be there, from [`FIRST_FD`] up. Nothing has been checked: the
@@ -122,15 +136,27 @@ impl<'a> Activation<'a> {
     /// How many names are given; `None` where there is no `LISTEN_FDNAMES`, in which case every
     /// socket is [`UNNAMED`].
     pub fn name_count(&self) -> Option<usize> {
-        self.names.map(|names| names.iter().filter(|byte| **byte == b':').count().saturating_add(1))
+        self.names.map(|names| {
+            names
+                .iter()
+                .filter(|byte| **byte == b':')
+                .count()
+                .saturating_add(1)
+        })
     }
 
     /// The names in order, without end where none is given. They are split at every `:`, with
     /// nothing coalesced and nothing unescaped.
     pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let given = self.names.map(|names| names.split(|byte| *byte == b':'));
-        let unnamed = self.names.is_none().then(|| core::iter::repeat(UNNAMED.as_bytes()));
-        given.into_iter().flatten().chain(unnamed.into_iter().flatten())
+        let unnamed = self
+            .names
+            .is_none()
+            .then(|| core::iter::repeat(UNNAMED.as_bytes()));
+        given
+            .into_iter()
+            .flatten()
+            .chain(unnamed.into_iter().flatten())
     }
 }
 
@@ -147,7 +173,10 @@ pub(crate) fn control_fd(environ: Environ<'_>, pid: u32) -> Option<i32> {
 /// Is `name` one that LISTEN_FDNAMES can carry: printable ASCII without `:`, up to
 /// [`NAME_MAX`] bytes? The first byte where it is not, else.
 pub(crate) fn check_name(name: &[u8]) -> Result<(), usize> {
-    match name.iter().position(|byte| !matches!(byte, b' '..=b'~') || *byte == b':') {
+    match name
+        .iter()
+        .position(|byte| !matches!(byte, b' '..=b'~') || *byte == b':')
+    {
         Some(at) => Err(at),
         None if name.len() > NAME_MAX => Err(NAME_MAX),
         None => Ok(()),
@@ -170,7 +199,10 @@ fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
             return Err(at);
         }
         let digit = u64::from(byte.wrapping_sub(b'0'));
-        value = match value.checked_mul(10).and_then(|tens| tens.checked_add(digit)) {
+        value = match value
+            .checked_mul(10)
+            .and_then(|tens| tens.checked_add(digit))
+        {
             Some(value) if value <= max => value,
             _ => return Err(at),
         };
@@ -233,12 +265,21 @@ mod tests {
     use std::string::ToString;
     use std::vec::Vec;
 
-    const US: Reader = Reader { pid: 42, pidfd_inode: Some(77), accept_missing_pid: false };
+    const US: Reader = Reader {
+        pid: 42,
+        pidfd_inode: Some(77),
+        accept_missing_pid: false,
+    };
 
+    /// The count, and the first names: without LISTEN_FDNAMES there is no end of them.
     fn decode(strings: &[&CStr]) -> Result<(u32, Vec<Vec<u8>>), VariableError> {
         let activation = Activation::decode(Environ::new(strings), US)?;
-        let count = activation.name_count().unwrap_or(activation.count() as usize);
-        Ok((activation.count(), activation.names().take(count).map(<[u8]>::to_vec).collect()))
+        let count = activation
+            .name_count()
+            .unwrap_or(activation.count() as usize)
+            .min(8);
+        let names = activation.names().take(count).map(<[u8]>::to_vec).collect();
+        Ok((activation.count(), names))
     }
 
     fn count_of(value: &str) -> Result<u32, VariableError> {
@@ -251,8 +292,16 @@ mod tests {
     fn without_a_pid_there_are_no_sockets_unless_asked() {
         let strings = [c"LISTEN_FDS=2"];
         assert_eq!(decode(&strings), Ok((0, Vec::new())));
-        let lax = Reader { accept_missing_pid: true, ..US };
-        assert_eq!(Activation::decode(Environ::new(&strings), lax).unwrap().count(), 2);
+        let lax = Reader {
+            accept_missing_pid: true,
+            ..US
+        };
+        assert_eq!(
+            Activation::decode(Environ::new(&strings), lax)
+                .unwrap()
+                .count(),
+            2
+        );
         // Junk that is not for us is not looked at.
         assert_eq!(decode(&[c"LISTEN_FDS=junk"]).unwrap().0, 0);
     }
@@ -260,19 +309,36 @@ mod tests {
     /// Case A2.
     #[test]
     fn sockets_of_another_process_are_none_of_ours() {
-        assert_eq!(decode(&[c"LISTEN_PID=43", c"LISTEN_FDS=junk"]), Ok((0, Vec::new())));
+        assert_eq!(
+            decode(&[c"LISTEN_PID=43", c"LISTEN_FDS=junk"]),
+            Ok((0, Vec::new()))
+        );
         // Asked to do without a pid is not asked to ignore one.
-        let lax = Reader { accept_missing_pid: true, ..US };
+        let lax = Reader {
+            accept_missing_pid: true,
+            ..US
+        };
         let strings = [c"LISTEN_PID=43", c"LISTEN_FDS=1"];
-        assert_eq!(Activation::decode(Environ::new(&strings), lax).unwrap().count(), 0);
+        assert_eq!(
+            Activation::decode(Environ::new(&strings), lax)
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     /// Case A3.
     #[test]
     fn a_pid_that_is_none_is_an_error_that_names_the_variable() {
-        for (value, at) in
-            [("0", 0), ("-5", 0), ("", 0), ("abc", 0), ("1 ", 1), ("4294967338", 9), ("42x", 2)]
-        {
+        for (value, at) in [
+            ("0", 0),
+            ("-5", 0),
+            ("", 0),
+            ("abc", 0),
+            ("1 ", 1),
+            ("4294967338", 9),
+            ("42x", 2),
+        ] {
             let pid = CString::new(format!("LISTEN_PID={value}")).unwrap();
             let error = decode(&[&pid, c"LISTEN_FDS=1"]).unwrap_err();
             assert_eq!((error.name(), error.at()), ("LISTEN_PID", at), "{value:?}");
@@ -289,7 +355,16 @@ mod tests {
         assert_eq!(count_of("0002"), Ok(2));
         assert_eq!(count_of("2147483645"), Ok(2_147_483_645));
         assert_eq!(count_of("4294967295"), Ok(u32::MAX));
-        for bad in ["-1", "abc", "1 ", " 1", "+1", "0x1", "12345678901234567890", "4294967296"] {
+        for bad in [
+            "-1",
+            "abc",
+            "1 ",
+            " 1",
+            "+1",
+            "0x1",
+            "12345678901234567890",
+            "4294967296",
+        ] {
             assert_eq!(count_of(bad).unwrap_err().name(), "LISTEN_FDS", "{bad:?}");
         }
         assert_eq!(decode(&[c"LISTEN_PID=42"]), Ok((0, Vec::new())));
@@ -304,7 +379,10 @@ mod tests {
             decode(&[c"LISTEN_PID=42", &fds, &names]).unwrap().1
         };
         let none: [&[u8]; 2] = [b"unknown", b"unknown"];
-        assert_eq!(decode(&[c"LISTEN_PID=42", c"LISTEN_FDS=2"]).unwrap().1, none);
+        assert_eq!(
+            decode(&[c"LISTEN_PID=42", c"LISTEN_FDS=2"]).unwrap().1,
+            none
+        );
         assert_eq!(named("2", "a:"), [b"a".as_slice(), b""]);
         assert_eq!(named("2", ":"), [b"".as_slice(), b""]);
         assert_eq!(named("3", "x::z"), [b"x".as_slice(), b"", b"z"]);
@@ -337,8 +415,16 @@ mod tests {
         assert_eq!(decode(&ours).unwrap().0, 1);
         assert_eq!(decode(&stale).unwrap().0, 0);
         assert_eq!(decode(&junk).unwrap_err().name(), "LISTEN_PIDFDID");
-        let old_kernel = Reader { pidfd_inode: None, ..US };
-        assert_eq!(Activation::decode(Environ::new(&stale), old_kernel).unwrap().count(), 1);
+        let old_kernel = Reader {
+            pidfd_inode: None,
+            ..US
+        };
+        assert_eq!(
+            Activation::decode(Environ::new(&stale), old_kernel)
+                .unwrap()
+                .count(),
+            1
+        );
     }
 
     /// Case D4.
@@ -361,7 +447,16 @@ mod tests {
         };
         assert_eq!(of("5,42", 42), Some(5));
         assert_eq!(of("5,42", 43), None);
-        for junk in ["5", "5,", ",42", "x,42", "5,42,1", "-1,42", "5,42 ", "4294967296,42"] {
+        for junk in [
+            "5",
+            "5,",
+            ",42",
+            "x,42",
+            "5,42,1",
+            "-1,42",
+            "5,42 ",
+            "4294967296,42",
+        ] {
             assert_eq!(of(junk, 42), None, "{junk:?}");
         }
     }
@@ -370,7 +465,10 @@ mod tests {
     fn decimals_are_written_as_they_are_read() {
         for number in [0, 1, 9, 10, 99, 100, 4_194_304, u32::MAX] {
             let mut buffer = [0; 10];
-            assert_eq!(write_decimal(&mut buffer, number), number.to_string().as_bytes());
+            assert_eq!(
+                write_decimal(&mut buffer, number),
+                number.to_string().as_bytes()
+            );
         }
     }
 }

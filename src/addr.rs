@@ -609,7 +609,7 @@ pub struct AddressError {
 }
 
 impl AddressError {
-    const fn new(kind: AddressErrorKind, at: usize) -> Self {
+    pub(crate) const fn new(kind: AddressErrorKind, at: usize) -> Self {
         Self { kind, at }
     }
 

@@ -65,7 +65,8 @@ impl<'a> Environ<'a> {
     /// `environ.var(name)` — the value of the first variable of that name.
     #[doc(alias = "getenv")]
     pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter().find_map(|string| value_of(string.to_bytes(), name))
+        self.iter()
+            .find_map(|string| value_of(string.to_bytes(), name))
     }
 }
 
@@ -101,8 +102,14 @@ impl<'a> Args<'a> {
 impl<'a> Strings<'a> {
     fn iter(self) -> Iter<'a> {
         match self {
-            Strings::Slice(strings) => Iter { slice: strings, kernel: ptr::null() },
-            Strings::Kernel(array) => Iter { slice: &[], kernel: array },
+            Strings::Slice(strings) => Iter {
+                slice: strings,
+                kernel: ptr::null(),
+            },
+            Strings::Kernel(array) => Iter {
+                slice: &[],
+                kernel: array,
+            },
         }
     }
 }
@@ -155,8 +162,16 @@ mod tests {
     /// Case A15, D5.
     #[test]
     fn first_of_two_counts_and_odd_strings_pass_unchanged() {
-        let strings =
-            [c"A=1", c"A=2", c"", c"NOVALUE", c"LISTEN_FDS_EXTRA=3", c"XLISTEN_FDS=4", c"=x", c"B=\xff"];
+        let strings = [
+            c"A=1",
+            c"A=2",
+            c"",
+            c"NOVALUE",
+            c"LISTEN_FDS_EXTRA=3",
+            c"XLISTEN_FDS=4",
+            c"=x",
+            c"B=\xff",
+        ];
         let environ = Environ::new(&strings);
         assert_eq!(environ.var(b"A"), Some(b"1".as_slice()));
         assert_eq!(environ.var(b"LISTEN_FDS"), None);

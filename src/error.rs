@@ -78,6 +78,7 @@ operations! {
     Chdir "fchdir"
     Chmod "fchmod"
     Clone "clone"
+    Close "close"
     CloseRange "close_range"
     Connect "connect"
     Dup "dup"

@@ -57,7 +57,10 @@ pub(crate) fn plan(pending: &mut [Move], scratch: i32, emit: &mut dyn FnMut(Move
         let Some(source) = left else { return };
         if !progress {
             // Only rings are left. One of their fds steps aside.
-            emit(Move { from: source, to: scratch });
+            emit(Move {
+                from: source,
+                to: scratch,
+            });
             for other in pending.iter_mut().filter(|other| other.from == source) {
                 other.from = scratch;
             }
@@ -92,17 +95,30 @@ mod tests {
                 table.0[*fd as usize] = Some((file, true));
             }
         }
-        let wanted: Vec<_> = sources.iter().map(|fd| table.0[*fd as usize].unwrap().0).collect();
-        let mut moves: Vec<Move> =
-            sources.iter().zip(first..).map(|(from, to)| Move { from: *from, to }).collect();
+        let wanted: Vec<_> = sources
+            .iter()
+            .map(|fd| table.0[*fd as usize].unwrap().0)
+            .collect();
+        let mut moves: Vec<Move> = sources
+            .iter()
+            .zip(first..)
+            .map(|(from, to)| Move { from: *from, to })
+            .collect();
         let mut steps = Vec::new();
         plan(&mut moves, SCRATCH, &mut |step| steps.push(step));
-        assert!(steps.len() <= max_steps(sources.len()), "{sources:?}: {steps:?}");
+        assert!(
+            steps.len() <= max_steps(sources.len()),
+            "{sources:?}: {steps:?}"
+        );
         for step in &steps {
             table.carry_out(*step);
         }
         for (fd, file) in (first..).zip(wanted) {
-            assert_eq!(table.0[fd as usize], Some((file, false)), "fd {fd} of {sources:?}: {steps:?}");
+            assert_eq!(
+                table.0[fd as usize],
+                Some((file, false)),
+                "fd {fd} of {sources:?}: {steps:?}"
+            );
         }
         steps.len()
     }
@@ -112,7 +128,10 @@ mod tests {
         if chosen.len() == length {
             return visit(chosen);
         }
-        for fd in (0..=9).filter(|fd| !chosen.contains(fd)).collect::<Vec<_>>() {
+        for fd in (0..=9)
+            .filter(|fd| !chosen.contains(fd))
+            .collect::<Vec<_>>()
+        {
             chosen.push(fd);
             arrangements(length, chosen, visit);
             chosen.pop();

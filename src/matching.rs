@@ -61,7 +61,10 @@ impl<'a> Request<'a> {
     /// The host that `network` means where none is written.
     pub(crate) fn new(network: Network, address: Address, name: Option<&'a [u8]>) -> Request<'a> {
         let address = match address {
-            Address::Inet(InetAddress { host: Host::Any, port }) => {
+            Address::Inet(InetAddress {
+                host: Host::Any,
+                port,
+            }) => {
                 let host = if network.is_v4_only() {
                     Host::V4(Ipv4Addr::UNSPECIFIED)
                 } else {
@@ -71,7 +74,11 @@ impl<'a> Request<'a> {
             }
             written => written,
         };
-        Request { network, address, name }
+        Request {
+            network,
+            address,
+            name,
+        }
     }
 
     /// Is this the address of a socket that is worth asking the kernel about?
@@ -87,8 +94,11 @@ impl<'a> Request<'a> {
         let kind = match (&self.address, found) {
             (Address::Inet(wanted), Address::Inet(found)) => {
                 // Any port is a fresh one, unless the socket is asked for by its name.
-                let same_port =
-                    if wanted.port == 0 { same_name } else { wanted.port == found.port };
+                let same_port = if wanted.port == 0 {
+                    same_name
+                } else {
+                    wanted.port == found.port
+                };
                 if !same_port {
                     return None;
                 }
@@ -122,11 +132,10 @@ impl<'a> Request<'a> {
             (Host::V6(wanted, _), Host::V4(found)) => {
                 (either_family && wanted.is_unspecified() && found.is_unspecified()).then_some(2)
             }
-            (Host::V4(wanted), Host::V6(found, _)) => (either_family
-                && !v6only
-                && wanted.is_unspecified()
-                && found.is_unspecified())
-            .then_some(2),
+            (Host::V4(wanted), Host::V6(found, _)) => {
+                (either_family && !v6only && wanted.is_unspecified() && found.is_unspecified())
+                    .then_some(2)
+            }
             (Host::Any, _) | (_, Host::Any) => None,
         }
     }
@@ -138,12 +147,18 @@ mod tests {
 
     fn request<'a>(network: &str, address: &str, name: Option<&'a [u8]>) -> Request<'a> {
         let network = Network::parse(network.as_bytes()).unwrap();
-        Request::new(network, Address::parse(network, address.as_bytes()).unwrap(), name)
+        Request::new(
+            network,
+            Address::parse(network, address.as_bytes()).unwrap(),
+            name,
+        )
     }
 
     fn rank(network: &str, address: &str, found: &str, v6only: bool) -> Option<u8> {
         let found = Address::parse(Network::Tcp, found.as_bytes()).unwrap();
-        request(network, address, None).rank(&found, v6only, b"unknown").map(|rank| rank.0 / 2)
+        request(network, address, None)
+            .rank(&found, v6only, b"unknown")
+            .map(|rank| rank.0 / 2)
     }
 
     /// Case B1, B2.
@@ -189,8 +204,14 @@ mod tests {
         let named = request("tcp", "127.0.0.1:0", Some(b"web"));
         assert_eq!(named.rank(&found, false, b"web"), Some(Rank::BEST));
         assert_eq!(named.rank(&found, false, b"admin"), None);
-        assert_eq!(request("tcp", "127.0.0.1:0", None).rank(&found, false, b"web"), None);
-        assert_eq!(request("tcp", "127.0.0.2:0", Some(b"web")).rank(&found, false, b"web"), None);
+        assert_eq!(
+            request("tcp", "127.0.0.1:0", None).rank(&found, false, b"web"),
+            None
+        );
+        assert_eq!(
+            request("tcp", "127.0.0.2:0", Some(b"web")).rank(&found, false, b"web"),
+            None
+        );
     }
 
     /// Case B6. Of several equal addresses the one of the name that was asked for.
@@ -205,7 +226,10 @@ mod tests {
     /// Case B7.
     #[test]
     fn zones_tell_addresses_apart() {
-        assert_eq!(rank("tcp", "[fe80::1%2]:80", "[fe80::1%2]:80", false), Some(0));
+        assert_eq!(
+            rank("tcp", "[fe80::1%2]:80", "[fe80::1%2]:80", false),
+            Some(0)
+        );
         assert_eq!(rank("tcp", "[fe80::1%2]:80", "[fe80::1%3]:80", false), None);
     }
 
@@ -213,9 +237,25 @@ mod tests {
     #[test]
     fn unix_addresses_match_byte_for_byte() {
         let found = Address::parse(Network::Unix, b"/run/a").unwrap();
-        assert!(request("unix", "/run/a", None).rank(&found, false, b"").is_some());
-        assert!(request("unix", "/run/b", None).rank(&found, false, b"").is_none());
-        assert!(request("unix", "@/run/a", None).rank(&found, false, b"").is_none());
-        assert!(request("tcp", ":80", None).rank(&found, false, b"").is_none());
+        assert!(
+            request("unix", "/run/a", None)
+                .rank(&found, false, b"")
+                .is_some()
+        );
+        assert!(
+            request("unix", "/run/b", None)
+                .rank(&found, false, b"")
+                .is_none()
+        );
+        assert!(
+            request("unix", "@/run/a", None)
+                .rank(&found, false, b"")
+                .is_none()
+        );
+        assert!(
+            request("tcp", ":80", None)
+                .rank(&found, false, b"")
+                .is_none()
+        );
     }
 }

@@ -4,9 +4,10 @@
 use core::fmt;
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};
+use core::ptr;
 
 use heapless::{Vec, VecView};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use rustix::fs;
 use rustix::io::{self, Errno, FdFlags};
 use rustix::net::{self, SocketFlags};
@@ -31,14 +32,16 @@ use crate::sys;
 /// It owns their fds; all of them are CLOEXEC. There is no lock and no global in it: whoever has
 /// threads puts it into a mutex of their choice, and `new` is `const`, so that a `static` works.
 /// What it can do is written once for all `N`, on [`NetView`], to which it dereferences.
-pub type Net<const N: usize> = Table<Vec<Slot, N>>;
-
-/// A [`Net`] of any capacity: what functions that take one ask for.
-pub type NetView = Table<VecView<Slot>>;
-
-/// [`Net`] and [`NetView`].
 #[derive(Debug)]
-pub struct Table<S: ?Sized> {
+pub struct Net<const N: usize>(Table<Vec<Slot, N>>);
+
+/// A [`Net`] of any capacity, which all that can be done with one is done on.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct NetView(Table<VecView<Slot>>);
+
+#[derive(Debug)]
+struct Table<S: ?Sized> {
     state: State,
     slots: S,
 }
@@ -79,7 +82,12 @@ pub enum Unclaimed {
 impl<const N: usize> Net<N> {
     /// `Net::new()` — a table with nothing in it.
     pub const fn new() -> Self {
-        const { assert!(N <= i16::MAX as usize, "a process cannot have that many fds to pass") };
+        const {
+            assert!(
+                N <= i16::MAX as usize,
+                "a process cannot have that many fds to pass"
+            )
+        };
         let state = State {
             next_id: 0,
             generation: 0,
@@ -87,7 +95,10 @@ impl<const N: usize> Net<N> {
             successor: None,
             ready: false,
         };
-        Table { state, slots: Vec::new() }
+        Net(Table {
+            state,
+            slots: Vec::new(),
+        })
     }
 
     /// `Net::inherit(environ)` — the sockets that `environ` says were passed to this process, and
@@ -145,9 +156,8 @@ impl<const N: usize> Net<N> {
         options: InheritOptions,
     ) -> Result<Self, InheritError> {
         let mut net = Net::new();
-        let view: &mut NetView = &mut net;
         // SAFETY: 1. is the caller's duty.
-        unsafe { view.adopt(environ, options)? };
+        unsafe { net.adopt(environ, options)? };
         Ok(net)
     }
 }
@@ -162,12 +172,779 @@ impl<const N: usize> Deref for Net<N> {
     type Target = NetView;
 
     fn deref(&self) -> &NetView {
-        self
+        let table: &Table<VecView<Slot>> = &self.0;
+        // SAFETY: a `NetView` is laid out as the one field it has.
+        unsafe { &*(ptr::from_ref(table) as *const NetView) }
     }
 }
 
 impl<const N: usize> DerefMut for Net<N> {
     fn deref_mut(&mut self) -> &mut NetView {
-        self
+        let table: &mut Table<VecView<Slot>> = &mut self.0;
+        // SAFETY: a `NetView` is laid out as the one field it has.
+        unsafe { &mut *(ptr::from_mut(table) as *mut NetView) }
     }
 }
+
+impl NetView {
+    /// `net.listen(network, address)` — the inherited socket that is bound there, or a new one.
+    ///
+    /// Networks are `tcp`, `tcp4`, `tcp6`, `udp`, `udp4`, `udp6`, `unix`, `unixpacket` and
+    /// `unixgram`; addresses have [Go's forms](crate::addr). What is bound is what is written:
+    /// `tcp` with `:80` or `[::]:80` is both IPv6 and IPv4 (IPv4 alone on a machine that has no
+    /// other), `0.0.0.0:80` is IPv4, `tcp6` is IPv6 only.
+    ///
+    /// The socket stays in the table; it is CLOEXEC. An inherited one matches by what the kernel
+    /// says of it: family, type, protocol, address and IPV6_V6ONLY. Each is claimed once, so that
+    /// several of one address (SO_REUSEPORT) are got one by one, in the order they were passed.
+    /// Port 0 is always a new socket, unless it is asked for by name.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`]; the table is as it was.
+    /// - `bind: os error 98` (EADDRINUSE): another process has the address, or this one.
+    /// - `bind: os error 99` (EADDRNOTAVAIL): no interface has the address, yet.
+    /// - `bind: os error 13` (EACCES): a port below 1024, or a directory without permission.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gracenet::Net;
+    ///
+    /// let mut net: Net<8> = Net::new();
+    /// let web = net.listen("tcp", "127.0.0.1:0")?;
+    /// let local = net.listen("unix", "@gracenet-example")?;
+    /// assert_ne!(web, local);
+    /// # Ok::<(), gracenet::ListenError>(())
+    /// ```
+    pub fn listen(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        address: impl AsRef<[u8]>,
+    ) -> Result<Handle, ListenError> {
+        self.listen_with(network, address, &ListenOptions::new())
+    }
+
+    /// `net.listen_with(network, address, options)` — as [`listen`](Self::listen).
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen).
+    pub fn listen_with(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        address: impl AsRef<[u8]>,
+        options: &ListenOptions<'_>,
+    ) -> Result<Handle, ListenError> {
+        let network = Network::parse(network.as_ref())?;
+        self.obtain(network, Address::parse(network, address.as_ref())?, options)
+    }
+
+    /// `net.listen_tcp(network, address)` — as [`listen`](Self::listen), with an address that is
+    /// parsed already. The network is `tcp`, `tcp4` or `tcp6`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen).
+    pub fn listen_tcp(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        address: SocketAddr,
+    ) -> Result<Handle, ListenError> {
+        self.listen_tcp_with(network, address, &ListenOptions::new())
+    }
+
+    /// `net.listen_tcp_with(network, address, options)` — as [`listen_tcp`](Self::listen_tcp).
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen).
+    pub fn listen_tcp_with(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        address: SocketAddr,
+        options: &ListenOptions<'_>,
+    ) -> Result<Handle, ListenError> {
+        let network = Network::parse(network.as_ref())?;
+        if !network.is_tcp() {
+            return Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0).into());
+        }
+        if network.is_v4_only() && address.is_ipv6() || network.is_v6_only() && address.is_ipv4() {
+            return Err(AddressError::new(AddressErrorKind::FamilyMismatch, 0).into());
+        }
+        self.obtain(network, address.into(), options)
+    }
+
+    /// `net.listen_unix(network, path)` — as [`listen`](Self::listen). The network is `unix`,
+    /// `unixpacket` or `unixgram`; a path that begins with `@` is an abstract name.
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen).
+    pub fn listen_unix(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        path: impl AsRef<[u8]>,
+    ) -> Result<Handle, ListenError> {
+        self.listen_unix_with(network, path, &ListenOptions::new())
+    }
+
+    /// `net.listen_unix_with(network, path, options)` — as [`listen_unix`](Self::listen_unix).
+    ///
+    /// # Errors
+    ///
+    /// As for [`listen`](Self::listen).
+    pub fn listen_unix_with(
+        &mut self,
+        network: impl AsRef<[u8]>,
+        path: impl AsRef<[u8]>,
+        options: &ListenOptions<'_>,
+    ) -> Result<Handle, ListenError> {
+        let network = Network::parse(network.as_ref())?;
+        if !network.is_unix() {
+            return Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0).into());
+        }
+        self.obtain(network, Address::parse(network, path.as_ref())?, options)
+    }
+
+    /// `net.insert(name, fd)` — puts any other fd into the table, for successors to
+    /// [`claim`](Self::claim) by its name: a memfd, a pipe, a connected socket, a device.
+    ///
+    /// The table owns it from then on. It becomes CLOEXEC, and may get a lower number, which a
+    /// start of a successor is the cheaper for; so put it into an epoll after this and not
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`], which gives the fd back: the table is full, or the name is not one.
+    pub fn insert(&mut self, name: impl AsRef<[u8]>, fd: OwnedFd) -> Result<Handle, Refused> {
+        let name = name.as_ref();
+        let checked = NameError::check(name)
+            .map_err(ListenError::from)
+            .and_then(|()| self.room());
+        if let Err(reason) = checked {
+            return Err(Refused { fd, reason });
+        }
+        let identity = match Identity::of(fd.as_fd()) {
+            Ok(identity) => identity,
+            Err(error) => {
+                return Err(Refused {
+                    fd,
+                    reason: error.into(),
+                });
+            }
+        };
+        let fd = match io::fcntl_dupfd_cloexec(&fd, FIRST_FD) {
+            Ok(lower) if fd.as_raw_fd() < FIRST_FD || lower.as_raw_fd() < fd.as_raw_fd() => lower,
+            Err(errno) if fd.as_raw_fd() < FIRST_FD => {
+                return Err(Refused {
+                    fd,
+                    reason: Error::new(Operation::Fcntl, errno).into(),
+                });
+            }
+            _ => match io::fcntl_setfd(&fd, FdFlags::CLOEXEC) {
+                Ok(()) => fd,
+                Err(errno) => {
+                    return Err(Refused {
+                        fd,
+                        reason: Error::new(Operation::Fcntl, errno).into(),
+                    });
+                }
+            },
+        };
+        let slot = Slot {
+            id: self.0.state.new_id(),
+            fd,
+            identity,
+            name: Name::new(name).unwrap_or_default(),
+            inherited: false,
+            claimed: true,
+            path: None,
+        };
+        Ok(self.push(slot))
+    }
+
+    /// `net.claim(name)` — the first inherited fd of that name that nobody has claimed, whatever
+    /// it is.
+    pub fn claim(&mut self, name: impl AsRef<[u8]>) -> Option<Handle> {
+        let name = name.as_ref();
+        let slot = self
+            .0
+            .slots
+            .iter_mut()
+            .find(|slot| !slot.claimed && slot.name.as_bytes() == name)?;
+        slot.claimed = true;
+        Some(Handle(slot.id))
+    }
+
+    /// `net.accept(handle)` — accepts a connection, which is CLOEXEC and blocks.
+    ///
+    /// # Errors
+    ///
+    /// - EAGAIN: no connection waits, and the socket does not block.
+    /// - ECONNABORTED, EPROTO and the like: a connection is gone before it was accepted. Go on.
+    /// - EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection still waits; so should the caller.
+    /// - EBADF: the handle is stale.
+    pub fn accept(&self, handle: Handle) -> Result<OwnedFd, Error> {
+        self.accept_with(handle, SocketFlags::empty())
+    }
+
+    /// `net.accept_with(handle, flags)` — as [`accept`](Self::accept), with SOCK_NONBLOCK if
+    /// wanted. SOCK_CLOEXEC is always set.
+    ///
+    /// # Errors
+    ///
+    /// As for [`accept`](Self::accept).
+    #[doc(alias = "accept4")]
+    pub fn accept_with(&self, handle: Handle, flags: SocketFlags) -> Result<OwnedFd, Error> {
+        let slot = self.slot(handle, Operation::Accept4)?;
+        io::retry_on_intr(|| net::accept_with(&slot.fd, flags | SocketFlags::CLOEXEC))
+            .during(Operation::Accept4)
+    }
+
+    /// `net.borrow(handle)` — lends the fd.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: the handle is stale.
+    pub fn borrow(&self, handle: Handle) -> Result<BorrowedFd<'_>, Error> {
+        self.slot(handle, Operation::Fcntl).map(Slot::as_fd)
+    }
+
+    /// `net.duplicate(handle)` — a second fd of the socket, CLOEXEC and the caller's, for std, tokio or mio. Closing the one leaves the other; O_NONBLOCK is common to both.
+    ///
+    /// # Errors
+    ///
+    /// - EMFILE: RLIMIT_NOFILE is reached.
+    /// - EBADF: the handle is stale.
+    #[doc(alias = "dup")]
+    pub fn duplicate(&self, handle: Handle) -> Result<OwnedFd, Error> {
+        let slot = self.slot(handle, Operation::Fcntl)?;
+        io::fcntl_dupfd_cloexec(&slot.fd, FIRST_FD).during(Operation::Fcntl)
+    }
+
+    /// `net.get(handle)` — what is known of a socket; `None` when the handle is stale.
+    pub fn get(&self, handle: Handle) -> Option<Entry<'_>> {
+        self.iter().find(|entry| entry.handle() == handle)
+    }
+
+    /// `net.iter()` — every fd in the table, in the order in which successors get them.
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> + Clone {
+        self.0.slots.iter().map(Entry)
+    }
+
+    /// How many fds there are.
+    pub fn len(&self) -> usize {
+        self.0.slots.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.slots.is_empty()
+    }
+
+    /// How many fds there can be.
+    pub fn capacity(&self) -> usize {
+        self.0.slots.capacity()
+    }
+
+    /// `net.close(handle)` — closes a socket and takes it out of the table, so that the next
+    /// successor gets the others.
+    ///
+    /// Copies of it in a successor stay as they are; shutdown(2), which would stop them, is never
+    /// called. The path of a unix socket stays. A socket in an epoll is to be taken out of it
+    /// first: as long as another process has a copy, the epoll goes on reporting it.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: the handle is stale.
+    pub fn close(&mut self, handle: Handle) -> Result<(), Error> {
+        self.slot(handle, Operation::Close)?;
+        self.0.slots.retain(|slot| slot.id != handle.0);
+        Ok(())
+    }
+
+    /// `net.close_and_unlink(handle)` — as [`close`](Self::close), and removes the path of a unix
+    /// socket, if this process has made it and it is still that very one.
+    ///
+    /// The path of a socket that was inherited is never removed: it belongs to whoever made it.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: the handle is stale.
+    /// - `unlink`, `stat`: the path cannot be removed. The socket is closed all the same.
+    pub fn close_and_unlink(&mut self, handle: Handle) -> Result<(), Error> {
+        let slot = self.slot(handle, Operation::Close)?;
+        let mut removed = Ok(());
+        if let Some(made) = slot.path {
+            if let Ok(Some(Address::Unix(address))) = socket::local_address(slot.as_fd()) {
+                removed = address.as_path().map_or(Ok(()), |path| made.unlink(path));
+            }
+        }
+        self.close(handle)?;
+        removed
+    }
+
+    /// `net.generation()` — 0 in a process that something else has started, n in the n-th
+    /// successor.
+    pub fn generation(&self) -> u32 {
+        self.0.state.generation
+    }
+
+    /// `net.predecessor()` — the process that this one takes over from, if there is one.
+    pub fn predecessor(&self) -> Option<&Predecessor> {
+        self.0.state.predecessor.as_ref()
+    }
+
+    /// `net.ready()` — closes the sockets that nobody claimed, and tells the predecessor that
+    /// this process can serve.
+    ///
+    /// The second time, and in a process that is no successor, nothing is told. That the
+    /// predecessor has ended is no error: its sockets are here.
+    ///
+    /// # Errors
+    ///
+    /// - `send`: the predecessor could not be told, and will take this process for one that
+    ///   failed.
+    pub fn ready(&mut self) -> Result<(), Error> {
+        self.ready_with(Unclaimed::Close)
+    }
+
+    /// `net.ready_with(unclaimed)` — as [`ready`](Self::ready).
+    ///
+    /// # Errors
+    ///
+    /// As for [`ready`](Self::ready).
+    pub fn ready_with(&mut self, unclaimed: Unclaimed) -> Result<(), Error> {
+        if self.0.state.ready {
+            return Ok(());
+        }
+        if unclaimed == Unclaimed::Close {
+            self.0.slots.retain(|slot| slot.claimed);
+        }
+        if let Some(predecessor) = &self.0.state.predecessor {
+            predecessor.tell_ready()?;
+        }
+        self.0.state.ready = true;
+        Ok(())
+    }
+
+    /// `net.start_process(program)` — starts a successor, which gets every socket of the table.
+    ///
+    /// It returns when the successor executes its program, which takes the same time whatever
+    /// this process has of memory and of open connections. The successor gets the sockets from 3
+    /// up, the variables of systemd with its own pid in `LISTEN_PID`, one more fd, and what
+    /// `program` says: the arguments, the environment, the working directory and the signal mask
+    /// of the start. It gets no other fd but 0, 1 and 2.
+    ///
+    /// Sockets are shared from then on, so that both processes accept until this one
+    /// [retires](Self::retire) its own, which it does when the successor is ready.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]. This process is as it was before, no child is left, and another attempt
+    /// may succeed.
+    /// - `execve: os error 2` (ENOENT): the program, or its interpreter, is not there.
+    /// - `execve: os error 13` (EACCES): it is not executable.
+    /// - `execve: os error 8` (ENOEXEC): it is no program. No shell is tried.
+    /// - `execve: os error 26` (ETXTBSY): it is being written to.
+    /// - `clone: os error 11` (EAGAIN): too many processes.
+    ///
+    /// # Linux
+    ///
+    /// clone3 with CLONE_CLEAR_SIGHAND needs 5.5, close_range 5.9, a pidfd 5.3. Where one of
+    /// them is missing, or refused by a seccomp filter, the same is done by older means.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use gracenet::{Deadline, Net, Program};
+    ///
+    /// fn upgrade(net: &mut Net<8>, program: &Program<'_>) {
+    ///     match net.start_process(program).map(|it| it.wait_ready(Deadline::after_ms(10_000))) {
+    ///         Ok(Ok(())) => net.retire(), // and end when the last connection has
+    ///         Ok(Err(why)) => eprintln!("successor failed: {why}"),
+    ///         Err(why) => eprintln!("successor failed: {why}"),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # References
+    ///
+    /// - [clone(2)](https://man7.org/linux/man-pages/man2/clone.2.html)
+    /// - [close_range(2)](https://man7.org/linux/man-pages/man2/close_range.2.html)
+    #[doc(alias = "fork")]
+    #[doc(alias = "execve")]
+    pub fn start_process(&mut self, program: &Program<'_>) -> Result<&mut Successor, StartError> {
+        if self
+            .0
+            .state
+            .successor
+            .as_mut()
+            .is_some_and(|last| !last.has_failed())
+        {
+            return Err(StartError::InProgress);
+        }
+        let generation = self.0.state.generation.saturating_add(1);
+        let (ours, theirs) = ready::channel(generation)?;
+        let started = spawn::start(program, &self.0.slots, theirs.as_fd())?;
+        Ok(self
+            .0
+            .state
+            .successor
+            .insert(Successor::new(started.pid, started.pidfd, ours)))
+    }
+
+    /// `net.successor()` — the process that was last started.
+    pub fn successor(&mut self) -> Option<&mut Successor> {
+        self.0.state.successor.as_mut()
+    }
+
+    /// `net.retire()` — closes every socket of the table. The successor has its own copies, in
+    /// whose queues waiting connections stay.
+    ///
+    /// Sockets in an epoll are to be taken out of it first, as for [`close`](Self::close).
+    pub fn retire(&mut self) {
+        self.0.slots.clear();
+    }
+
+    fn slot(&self, handle: Handle, operation: Operation) -> Result<&Slot, Error> {
+        let found = self.0.slots.iter().find(|slot| slot.id == handle.0);
+        found.ok_or(Error::new(operation, Errno::BADF))
+    }
+
+    fn room(&self) -> Result<(), ListenError> {
+        if self.0.slots.is_full() {
+            return Err(ListenError::Full(self.capacity()));
+        }
+        Ok(())
+    }
+
+    /// Where [`room`](Self::room) has been found.
+    fn push(&mut self, slot: Slot) -> Handle {
+        let handle = Handle(slot.id);
+        let _ = self.0.slots.push(slot);
+        handle
+    }
+
+    /// The inherited socket that is asked for, or a new one.
+    fn obtain(
+        &mut self,
+        network: Network,
+        address: Address,
+        options: &ListenOptions<'_>,
+    ) -> Result<Handle, ListenError> {
+        if let Some(name) = options.name {
+            NameError::check(name)?;
+        }
+        let request = Request::new(network, socket::resolve_zone(address)?, options.name);
+        if let Some(handle) = self.claim_match(&request, options)? {
+            return Ok(handle);
+        }
+        self.room()?;
+        let fresh = socket::make(&request, options)?;
+        let slot = Slot {
+            id: self.0.state.new_id(),
+            identity: Identity::of(fresh.fd.as_fd())?,
+            fd: fresh.fd,
+            name: Name::new(options.name.unwrap_or(UNNAMED.as_bytes())).unwrap_or_default(),
+            inherited: false,
+            claimed: true,
+            path: fresh.path,
+        };
+        Ok(self.push(slot))
+    }
+
+    /// Claims the unclaimed socket that matches best; of equals the first.
+    fn claim_match(
+        &mut self,
+        request: &Request<'_>,
+        options: &ListenOptions<'_>,
+    ) -> Result<Option<Handle>, Error> {
+        let transport = Transport::of(request.network);
+        let mut best: Option<(Rank, bool, &mut Slot)> = None;
+        for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
+            let fd = slot.fd.as_fd();
+            let Some(address) = socket::local_address(fd)? else {
+                continue;
+            };
+            let name = slot.name.as_bytes();
+            if !request.may_be(&address, name) || !socket::speaks(fd, transport)? {
+                continue;
+            }
+            let v6only = socket::v6only(fd, &address)?;
+            let Some(rank) = request.rank(&address, v6only, name) else {
+                continue;
+            };
+            if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {
+                continue;
+            }
+            let listens = match transport.accepts() {
+                false => true,
+                true => match socket::readiness(fd)? {
+                    Readiness::Listens => true,
+                    Readiness::CouldListen => false,
+                    Readiness::Connected => continue,
+                },
+            };
+            best = Some((rank, listens, slot));
+            if rank == Rank::BEST {
+                break;
+            }
+        }
+        let Some((_, listens, slot)) = best else {
+            return Ok(None);
+        };
+        if !listens {
+            net::listen(&slot.fd, options.backlog).during(Operation::Listen)?;
+        }
+        if let Some(nonblocking) = options.nonblocking {
+            socket::set_nonblocking(slot.fd.as_fd(), nonblocking)?;
+        }
+        if let Some(name) = options.name.and_then(Name::new) {
+            slot.name = name;
+        }
+        slot.claimed = true;
+        Ok(Some(Handle(slot.id)))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Net::inherit`].
+    unsafe fn adopt(
+        &mut self,
+        environ: Environ<'_>,
+        options: InheritOptions,
+    ) -> Result<(), InheritError> {
+        let pid = sys::getpid();
+        // The channel first, so that no child of ours can hold it open.
+        let channel = activation::control_fd(environ, pid).filter(|fd| set_cloexec(*fd).is_ok());
+        let reader = Reader {
+            pid,
+            pidfd_inode: environ
+                .var(LISTEN_PIDFDID)
+                .and_then(|_| own_pidfd_inode(pid)),
+            accept_missing_pid: options.accept_missing_pid,
+        };
+        let activation = Activation::decode(environ, reader);
+        let count = activation.as_ref().map_or(0, Activation::count);
+        let passed = |fd: &RawFd| (FIRST_FD..FIRST_FD.saturating_add_unsigned(count)).contains(fd);
+        // A channel that is a standard stream or a socket was not made by us.
+        let channel = channel.filter(|fd| *fd >= FIRST_FD && !passed(fd));
+        // SAFETY: open, and no one else's by 1.
+        let channel = channel.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let activation = activation?;
+
+        for index in 0..count {
+            let fd = FIRST_FD.saturating_add_unsigned(index);
+            set_cloexec(fd).map_err(|errno| InheritError::BadFd { fd, errno })?;
+        }
+        let capacity = self.capacity();
+        if count as usize > capacity {
+            return Err(InheritError::TooMany { count, capacity });
+        }
+        if let Some(names) = activation
+            .name_count()
+            .filter(|names| *names != count as usize)
+        {
+            if count > 0 {
+                return Err(InheritError::NameCount { names, count });
+            }
+        }
+        for (index, name) in (0..count).zip(activation.names()) {
+            if name.len() > NAME_MAX {
+                return Err(InheritError::LongName { index });
+            }
+        }
+        for (index, name) in (0..count).zip(activation.names()) {
+            let fd = FIRST_FD.saturating_add_unsigned(index);
+            // SAFETY: it is open, as F_SETFD has shown.
+            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+            let identity = Identity::of(borrowed).map_err(|error| {
+                self.disown();
+                InheritError::Failed(error)
+            })?;
+            let slot = Slot {
+                id: self.0.state.new_id(),
+                // SAFETY: open, and no one else's by 1.
+                fd: unsafe { OwnedFd::from_raw_fd(fd) },
+                identity,
+                name: Name::new(name).unwrap_or_default(),
+                inherited: true,
+                claimed: false,
+                path: None,
+            };
+            self.push(slot);
+        }
+        if let Some((predecessor, generation)) = channel.and_then(Predecessor::greet) {
+            self.0.state.predecessor = Some(predecessor);
+            self.0.state.generation = generation;
+        }
+        Ok(())
+    }
+
+    /// Lets go of what was adopted so far, without closing it.
+    fn disown(&mut self) {
+        while let Some(slot) = self.0.slots.pop() {
+            let _ = slot.fd.into_raw_fd();
+        }
+    }
+}
+
+impl State {
+    fn new_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        id
+    }
+}
+
+/// F_SETFD by number: also tells whether the fd is open.
+fn set_cloexec(fd: RawFd) -> Result<(), Errno> {
+    sys::set_fd_flags(fd, linux_raw_sys::general::FD_CLOEXEC)
+}
+
+/// The inode of our own pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
+fn own_pidfd_inode(pid: u32) -> Option<u64> {
+    const PIDFS_MAGIC: u64 = 0x5049_4446;
+    let pidfd = pidfd_open(Pid::from_raw(pid as i32)?, PidfdFlags::empty()).ok()?;
+    let is_pidfs =
+        fs::fstatfs(&pidfd).is_ok_and(|stat| u64::try_from(stat.f_type).ok() == Some(PIDFS_MAGIC));
+    is_pidfs
+        .then(|| fs::fstat(&pidfd).ok().map(|stat| stat.st_ino))
+        .flatten()
+}
+
+/// One fd of a [`Net`], and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a>(&'a Slot);
+
+impl<'a> Entry<'a> {
+    /// By which it is got again.
+    pub fn handle(&self) -> Handle {
+        Handle(self.0.id)
+    }
+
+    /// Under which successors get it: the name it was given, or was passed under.
+    pub fn name(&self) -> &'a Name {
+        &self.0.name
+    }
+
+    /// Whether it was passed to this process, or made by it.
+    pub fn is_inherited(&self) -> bool {
+        self.0.inherited
+    }
+
+    /// Whether it is in use: made by this process, or claimed by a `listen` or by name.
+    pub fn is_claimed(&self) -> bool {
+        self.0.claimed
+    }
+
+    /// What it is, as the kernel has it.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: it was closed behind the table's back.
+    pub fn kind(&self) -> Result<Kind, Error> {
+        socket::kind(self.as_fd())
+    }
+
+    /// Where it is bound, as the kernel has it; `None` where it is no socket, or one of another
+    /// family.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: it was closed behind the table's back.
+    #[doc(alias = "getsockname")]
+    pub fn local_address(&self) -> Result<Option<Address>, Error> {
+        socket::local_address(self.as_fd())
+    }
+}
+
+impl AsFd for Entry<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// An fd that was not put into the table, and why not.
+#[derive(Debug)]
+pub struct Refused {
+    /// As it was given.
+    pub fd: OwnedFd,
+    /// Why.
+    pub reason: ListenError,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// Why sockets were not inherited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum InheritError {
+    /// A variable is there and says nothing legible.
+    Variable(VariableError),
+    /// An fd that was said to be passed is not open.
+    BadFd {
+        /// Which.
+        fd: RawFd,
+        /// EBADF.
+        errno: Errno,
+    },
+    /// More were passed than the table has room for.
+    TooMany {
+        /// How many were passed.
+        count: u32,
+        /// How many fit.
+        capacity: usize,
+    },
+    /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS` says.
+    NameCount {
+        /// How many names.
+        names: usize,
+        /// How many fds.
+        count: u32,
+    },
+    /// The name of this one, counted from 0, has more than 255 bytes.
+    LongName {
+        /// Which.
+        index: u32,
+    },
+    /// A system call failed.
+    Failed(Error),
+}
+
+impl From<VariableError> for InheritError {
+    fn from(error: VariableError) -> InheritError {
+        InheritError::Variable(error)
+    }
+}
+
+impl fmt::Display for InheritError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            InheritError::Variable(error) => error.fmt(f),
+            InheritError::BadFd { fd, errno } => {
+                write!(f, "inherited fd {fd}: os error {}", errno.raw_os_error())
+            }
+            InheritError::TooMany { count, capacity } => {
+                write!(f, "{count} sockets were passed, and {capacity} fit")
+            }
+            InheritError::NameCount { names, count } => {
+                write!(f, "LISTEN_FDNAMES has {names} names for {count} sockets")
+            }
+            InheritError::LongName { index } => {
+                write!(f, "LISTEN_FDNAMES: name {index} is longer than 255 bytes")
+            }
+            InheritError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for InheritError {}

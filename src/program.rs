@@ -29,8 +29,10 @@ pub struct Program<'a> {
 
 /// The signals whose disposition a successor gets as this process got it: those that programs
 /// ignore for themselves, and that would stay ignored across an execve.
-const KEPT: [u32; 2] =
-    [linux_raw_sys::general::SIGPIPE, linux_raw_sys::general::SIGCHLD];
+const KEPT: [u32; 2] = [
+    linux_raw_sys::general::SIGPIPE,
+    linux_raw_sys::general::SIGCHLD,
+];
 
 impl<'a> Program<'a> {
     /// `Program::new(args, environ)` — these strings, with the working directory, the signal mask
@@ -62,10 +64,7 @@ impl<'a> Program<'a> {
     /// 1. `argv` and `envp` point to arrays of pointers to C strings that end in a null pointer.
     /// 2. For `'a` neither the arrays nor the strings change: nobody calls setenv(3).
     #[allow(unsafe_code)] // Passes its duties on.
-    pub unsafe fn from_raw(
-        argv: *const *const c_char,
-        envp: *const *const c_char,
-    ) -> Program<'a> {
+    pub unsafe fn from_raw(argv: *const *const c_char, envp: *const *const c_char) -> Program<'a> {
         // SAFETY: 1. and 2. are the caller's duties.
         let args = unsafe { Args::from_raw(argv) };
         // SAFETY: 1. and 2. are the caller's duties.
@@ -95,7 +94,10 @@ fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = fs::open(c".", flags, Mode::empty()).ok()?;
     let said = environ.var(LISTEN_FDS).unwrap_or(b"");
-    let sockets = core::str::from_utf8(said).ok().and_then(|said| said.parse().ok()).unwrap_or(0);
+    let sockets = core::str::from_utf8(said)
+        .ok()
+        .and_then(|said| said.parse().ok())
+        .unwrap_or(0);
     let first_free = FIRST_FD.saturating_add(sockets);
     if fd.as_raw_fd() >= first_free {
         return Some(fd);

@@ -31,9 +31,13 @@ const MESSAGES_AT_ONCE: usize = 16;
 
 /// A new channel: the predecessor's end, in which the greeting waits, and the successor's.
 pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
-    let (ours, theirs) =
-        net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .during(Operation::Socketpair)?;
+    let (ours, theirs) = net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .during(Operation::Socketpair)?;
     let [a, b, c, d] = generation.to_ne_bytes();
     let [g0, g1, g2, g3, g4, g5, g6, g7] = *GREETING;
     send(&ours, &[g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d])?;
@@ -42,7 +46,9 @@ pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
 
 fn send(channel: &OwnedFd, message: &[u8]) -> Result<(), Error> {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    net::send(channel, message, flags).map(drop).during(Operation::Send)
+    net::send(channel, message, flags)
+        .map(drop)
+        .during(Operation::Send)
 }
 
 /// What lies in the channel.
@@ -216,7 +222,12 @@ enum State {
 
 impl Successor {
     pub(crate) fn new(pid: Pid, pidfd: Option<OwnedFd>, channel: OwnedFd) -> Successor {
-        Successor { pid, pidfd, channel: Some(channel), state: State::Starting }
+        Successor {
+            pid,
+            pidfd,
+            channel: Some(channel),
+            state: State::Starting,
+        }
     }
 
     /// Its pid, as this process sees it.
@@ -310,11 +321,19 @@ impl Successor {
         }
     }
 
-    /// Whether the process, ready or not, has ended. One that was ready is reaped by this.
-    pub(crate) fn has_ended(&mut self) -> bool {
+    /// Whether another may be started: this one has failed, or has ended after it was ready, in
+    /// which case it is reaped by this.
+    pub(crate) fn has_failed(&mut self) -> bool {
         match self.state {
             State::Failed(_) => true,
-            _ => self.reap().is_some(),
+            State::Ready => match self.reap() {
+                Some(failure) => {
+                    self.state = State::Failed(failure);
+                    true
+                }
+                None => false,
+            },
+            _ => false,
         }
     }
 
@@ -365,7 +384,10 @@ impl Successor {
     /// Nobody can be reaped: is that because it still runs, and its status will be discarded?
     fn lives_on(&self) -> bool {
         match &self.pidfd {
-            Some(_) => matches!(wait_readable(self.pidfd(), Deadline::after_ms(0)), Ok(false)),
+            Some(_) => matches!(
+                wait_readable(self.pidfd(), Deadline::after_ms(0)),
+                Ok(false)
+            ),
             None => process::test_kill_process(self.pid).is_ok(),
         }
     }

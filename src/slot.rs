@@ -9,7 +9,7 @@ use crate::activation::NAME_MAX;
 use crate::socket::{Identity, PathIdentity};
 
 /// Under which name a socket was passed, or will be: bytes as they are, up to 255.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Name(Vec<u8, NAME_MAX, u8>);
 
 impl Name {

@@ -172,7 +172,9 @@ impl NameError {
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a name of up to 255 printable ASCII characters without a colon, at byte ")?;
+        f.write_str(
+            "not a name of up to 255 printable ASCII characters without a colon, at byte ",
+        )?;
         fmt::Display::fmt(&self.at, f)
     }
 }
@@ -208,7 +210,10 @@ impl Identity {
             Ok(cookie) => Ok(Identity::Socket { cookie }),
             Err(Errno::NOTSOCK | Errno::NOPROTOOPT) => {
                 let stat = fs::fstat(fd).during(Operation::Fstat)?;
-                Ok(Identity::File { device: stat.st_dev, inode: stat.st_ino })
+                Ok(Identity::File {
+                    device: stat.st_dev,
+                    inode: stat.st_ino,
+                })
             }
             Err(errno) => Err(errno).during(Operation::Getsockopt),
         }
@@ -225,7 +230,10 @@ pub(crate) struct PathIdentity {
 impl PathIdentity {
     fn of(path: &[u8]) -> Result<PathIdentity, Error> {
         let stat = fs::lstat(path).during(Operation::Stat)?;
-        Ok(PathIdentity { device: stat.st_dev, inode: stat.st_ino })
+        Ok(PathIdentity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
     }
 
     /// Removes `path` if it is still this one. That it is another, or gone, is no error.
@@ -256,7 +264,11 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
 
 /// Interfaces by number instead of by name.
 pub(crate) fn resolve_zone(address: Address) -> Result<Address, Error> {
-    let Address::Inet(InetAddress { host: Host::V6(ip, Zone::Name(name)), port }) = address else {
+    let Address::Inet(InetAddress {
+        host: Host::V6(ip, Zone::Name(name)),
+        port,
+    }) = address
+    else {
         return Ok(address);
     };
     let any = net::socket_with(
@@ -268,7 +280,10 @@ pub(crate) fn resolve_zone(address: Address) -> Result<Address, Error> {
     .during(Operation::Socket)?;
     let index = net::netdevice::name_to_index(&any, name.as_str()).during(Operation::Ioctl)?;
     let zone = NonZeroU32::new(index).map_or(Zone::None, Zone::Index);
-    Ok(Address::Inet(InetAddress { host: Host::V6(ip, zone), port }))
+    Ok(Address::Inet(InetAddress {
+        host: Host::V6(ip, zone),
+        port,
+    }))
 }
 
 /// Makes, binds and, where that applies, listens.
@@ -282,7 +297,11 @@ pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result
                 && matches!(error.errno(), Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) =>
         {
             let host = Host::V4(Ipv4Addr::UNSPECIFIED);
-            make_at(request.network, &Address::Inet(InetAddress { host, ..address }), options)
+            make_at(
+                request.network,
+                &Address::Inet(InetAddress { host, ..address }),
+                options,
+            )
         }
         _ => made,
     }
@@ -296,7 +315,9 @@ fn make_at(
     let transport = Transport::of(network);
     let family = match address {
         Address::Unix(_) => AddressFamily::UNIX,
-        Address::Inet(InetAddress { host: Host::V4(_), .. }) => AddressFamily::INET,
+        Address::Inet(InetAddress {
+            host: Host::V4(_), ..
+        }) => AddressFamily::INET,
         Address::Inet(_) => AddressFamily::INET6,
     };
     let style = match transport {
@@ -381,17 +402,26 @@ fn bind_unix(
 
 /// Removes the socket at `path` on which nobody listens; whether it did.
 fn remove_stale(path: &[u8], target: &net::SocketAddrUnix, style: SocketType) -> bool {
-    let Ok(found) = fs::lstat(path) else { return false };
+    let Ok(found) = fs::lstat(path) else {
+        return false;
+    };
     // connect says ECONNREFUSED of a regular file as well.
     if !fs::FileType::from_raw_mode(found.st_mode).is_socket() {
         return false;
     }
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let Ok(probe) = net::socket_with(AddressFamily::UNIX, style, flags, None) else { return false };
+    let Ok(probe) = net::socket_with(AddressFamily::UNIX, style, flags, None) else {
+        return false;
+    };
     if net::connect(&probe, target) != Err(Errno::CONNREFUSED) {
         return false;
     }
-    PathIdentity { device: found.st_dev, inode: found.st_ino }.unlink(path).is_ok()
+    PathIdentity {
+        device: found.st_dev,
+        inode: found.st_ino,
+    }
+    .unlink(path)
+    .is_ok()
 }
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
@@ -413,7 +443,10 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, E
     let found = match transport {
         Transport::Tcp => {
             let protocol = sockopt::socket_protocol(fd).during(Operation::Getsockopt)?;
-            return Ok(matches!(protocol, Some(net::ipproto::TCP | net::ipproto::MPTCP)));
+            return Ok(matches!(
+                protocol,
+                Some(net::ipproto::TCP | net::ipproto::MPTCP)
+            ));
         }
         Transport::Udp => {
             let protocol = sockopt::socket_protocol(fd).during(Operation::Getsockopt)?;
@@ -425,12 +458,14 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, E
 }
 
 fn style_of(fd: BorrowedFd<'_>) -> Result<Option<Style>, Error> {
-    Ok(match sockopt::socket_type(fd).during(Operation::Getsockopt)? {
-        SocketType::STREAM => Some(Style::Stream),
-        SocketType::SEQPACKET => Some(Style::SeqPacket),
-        SocketType::DGRAM => Some(Style::Datagram),
-        _ => None,
-    })
+    Ok(
+        match sockopt::socket_type(fd).during(Operation::Getsockopt)? {
+            SocketType::STREAM => Some(Style::Stream),
+            SocketType::SEQPACKET => Some(Style::SeqPacket),
+            SocketType::DGRAM => Some(Style::Datagram),
+            _ => None,
+        },
+    )
 }
 
 /// Whether `fd` listens, or could be made to: it is not connected.
@@ -454,9 +489,9 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
 /// IPV6_V6ONLY, of a socket of any family.
 pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<bool, Error> {
     match address {
-        Address::Inet(InetAddress { host: Host::V6(..), .. }) => {
-            sockopt::ipv6_v6only(fd).during(Operation::Getsockopt)
-        }
+        Address::Inet(InetAddress {
+            host: Host::V6(..), ..
+        }) => sockopt::ipv6_v6only(fd).during(Operation::Getsockopt),
         _ => Ok(false),
     }
 }
@@ -474,7 +509,9 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> Result<(
 
 /// What `fd` is.
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
-    let Some(address) = local_address(fd)? else { return Ok(Kind::Other) };
+    let Some(address) = local_address(fd)? else {
+        return Ok(Kind::Other);
+    };
     let network = match address {
         Address::Unix(_) => match style_of(fd)? {
             Some(Style::Stream) => Network::Unix,
@@ -485,7 +522,15 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
         Address::Inet(inet) => {
             let v4 = matches!(inet.host, Host::V4(_));
             let v6only = v6only(fd, &address)?;
-            let of = |both, four, six| if v4 { four } else if v6only { six } else { both };
+            let of = |both, four, six| {
+                if v4 {
+                    four
+                } else if v6only {
+                    six
+                } else {
+                    both
+                }
+            };
             if speaks(fd, Transport::Tcp)? {
                 of(Network::Tcp, Network::Tcp4, Network::Tcp6)
             } else if speaks(fd, Transport::Udp)? {

@@ -98,7 +98,9 @@ struct Scratch<'m> {
 impl<'m> Scratch<'m> {
     fn words(&mut self, count: usize) -> Result<&'m mut [Word], StartError> {
         let free = core::mem::take(&mut self.free);
-        let (taken, free) = free.split_at_mut_checked(count).ok_or(StartError::TooLarge)?;
+        let (taken, free) = free
+            .split_at_mut_checked(count)
+            .ok_or(StartError::TooLarge)?;
         self.free = free;
         Ok(taken)
     }
@@ -108,7 +110,8 @@ impl<'m> Scratch<'m> {
         words.fill(MaybeUninit::new(0));
         let (start, length) = (words.as_mut_ptr().cast::<u8>(), size_of_val(words));
         // SAFETY: the words are this borrow's alone and have just been initialized.
-        Ok(Text { free: unsafe { core::slice::from_raw_parts_mut(start, length) } })
+        let free = unsafe { core::slice::from_raw_parts_mut(start, length) };
+        Ok(Text { free })
     }
 }
 
@@ -120,7 +123,9 @@ struct Text<'m> {
 impl<'m> Text<'m> {
     fn push(&mut self, bytes: &[u8]) -> Result<(), StartError> {
         let free = core::mem::take(&mut self.free);
-        let (to, free) = free.split_at_mut_checked(bytes.len()).ok_or(StartError::TooLarge)?;
+        let (to, free) = free
+            .split_at_mut_checked(bytes.len())
+            .ok_or(StartError::TooLarge)?;
         for (to, from) in to.iter_mut().zip(bytes) {
             *to = *from;
         }
@@ -145,7 +150,10 @@ struct Pointers<'m> {
 
 impl<'m> Pointers<'m> {
     fn new(words: &'m mut [Word]) -> Pointers<'m> {
-        Pointers { start: words.as_ptr().cast(), free: words.iter_mut() }
+        Pointers {
+            start: words.as_ptr().cast(),
+            free: words.iter_mut(),
+        }
     }
 
     fn push(&mut self, string: *const c_char) -> Result<(), StartError> {
@@ -234,7 +242,10 @@ impl<'a> Start<'a> {
             }
             watchdog |= is_own_watchdog(string.to_bytes());
         }
-        let names = sockets.iter().map(|slot| slot.name.as_bytes().len().saturating_add(1)).sum();
+        let names = sockets
+            .iter()
+            .map(|slot| slot.name.as_bytes().len().saturating_add(1))
+            .sum();
         if names > STRING_MAX - OWN_BYTES {
             return Err(StartError::TooLarge);
         }
@@ -261,7 +272,9 @@ impl<'a> Start<'a> {
     fn words(&self) -> usize {
         let moves = self.moves();
         let candidate = if self.search.is_some() { CANDIDATE } else { 0 };
-        let bytes = OWN_BYTES.saturating_add(self.names).saturating_add(candidate);
+        let bytes = OWN_BYTES
+            .saturating_add(self.names)
+            .saturating_add(candidate);
         [
             self.arguments,
             self.variables,
@@ -282,7 +295,9 @@ impl<'a> Start<'a> {
 
     /// Where the channel goes: behind the sockets.
     fn channel_fd(&self) -> i32 {
-        i32::try_from(self.sockets.len()).unwrap_or(i32::MAX).saturating_add(FIRST_FD)
+        i32::try_from(self.sockets.len())
+            .unwrap_or(i32::MAX)
+            .saturating_add(FIRST_FD)
     }
 
     fn launch(&self, mut scratch: Scratch<'_>) -> Result<Started, StartError> {
@@ -294,7 +309,11 @@ impl<'a> Start<'a> {
 
         let mut text = scratch.bytes(OWN_BYTES.saturating_add(self.names))?;
         let mut envp = Pointers::new(
-            scratch.words(self.variables.saturating_add(OWN_VARIABLES).saturating_add(1))?,
+            scratch.words(
+                self.variables
+                    .saturating_add(OWN_VARIABLES)
+                    .saturating_add(1),
+            )?,
         );
         let mut pids = [ptr::null_mut(); 3];
         self.environment(&mut text, &mut envp, &mut pids)?;
@@ -308,13 +327,17 @@ impl<'a> Start<'a> {
         };
 
         let mut plan = Plan {
-            report: Report { stage: Stage::Clone, errno: 0 },
+            report: ptr::null_mut(),
             shares_files: true,
             handlers_cleared: false,
             cut: fds.cut,
             close_from: fds.close_from,
             limit: self.limit.min(MAX_CLOSED_ONE_BY_ONE),
-            directory: self.program.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+            directory: self
+                .program
+                .directory
+                .as_ref()
+                .map_or(-1, AsRawFd::as_raw_fd),
             steps: fds.steps,
             step_count: fds.step_count,
             missing_stdio: missing_stdio(),
@@ -424,7 +447,11 @@ impl<'a> Start<'a> {
         if highest >= self.limit {
             return Err(StartError::FdLimit(highest));
         }
-        let directory = self.program.directory.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let directory = self
+            .program
+            .directory
+            .as_ref()
+            .map_or(-1, AsRawFd::as_raw_fd);
         let last = sources.chain([2, directory]).max().unwrap_or(2);
         Ok(Fds {
             cut: (last as u32).saturating_add(1),
@@ -456,7 +483,10 @@ fn is_own_watchdog(string: &[u8]) -> bool {
 /// The value of PATH, as a C string.
 fn search_path(program: &Program<'_>) -> *const c_char {
     const NAME: &[u8] = b"PATH";
-    let variable = program.environ.iter().find(|string| value_of(string.to_bytes(), NAME).is_some());
+    let variable = program
+        .environ
+        .iter()
+        .find(|string| value_of(string.to_bytes(), NAME).is_some());
     match variable {
         // SAFETY: behind the name and the equals sign there is at least the NUL.
         Some(variable) => unsafe { variable.as_ptr().add(NAME.len() + 1) },
@@ -478,16 +508,25 @@ fn missing_stdio() -> u32 {
 
 /// Clones, waits until the child has executed its program or is gone, and says which.
 fn launch(plan: &mut Plan) -> Result<Started, StartError> {
-    plan.report = Report { stage: Stage::Clone, errno: 0 };
+    let mut report = Report {
+        stage: Stage::Clone,
+        errno: 0,
+    };
+    plan.report = &raw mut report;
     // No handler of ours may run in the child, which shares our memory.
     let mask = sys::set_signal_mask(!0);
     let cloned = clone(plan);
     sys::set_signal_mask(mask);
     let (pid, pidfd) = cloned.map_err(|errno| Error::new(Operation::Clone, errno))?;
 
-    // SAFETY: the plan is ours again. Volatile: it was written by another process.
-    let report = unsafe { (&raw const plan.report).read_volatile() };
-    if report == (Report { stage: Stage::Execve, errno: 0 }) {
+    // SAFETY: it lives. Volatile: it was written by another process.
+    let report = unsafe { plan.report.read_volatile() };
+    if report
+        == (Report {
+            stage: Stage::Execve,
+            errno: 0,
+        })
+    {
         return Ok(Started { pid, pidfd });
     }
     if report.errno == 0 {
@@ -508,21 +547,20 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
         Stage::Chdir => Operation::Chdir,
         Stage::Dup => Operation::Dup,
         Stage::Open => Operation::Open,
-        Stage::CloseRange => Operation::CloseRange,
         Stage::Sigaction => Operation::Sigaction,
         Stage::Execve => Operation::Execve,
     };
     Err(Error::new(operation, Errno::from_raw_os_error(report.errno)).into())
 }
 
-/// The child's stack: its calls go three deep, and no signal is delivered on it.
-#[repr(align(16))]
-struct Stack([MaybeUninit<u8>; 8 * 1024]);
+/// The child's stack, in units of its alignment: its calls go three deep, and no signal is
+/// delivered on it.
+type Stack = [MaybeUninit<u128>; 512];
 
 /// clone3, or clone where that is refused: the child's pid and pidfd. Returns when the child has
 /// executed another program or is gone.
 fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
-    let mut stack = Stack([const { MaybeUninit::uninit() }; 8 * 1024]);
+    let mut stack: Stack = [const { MaybeUninit::uninit() }; 512];
     let mut pidfd: c_int = -1;
     let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
     if plan.shares_files {
@@ -549,18 +587,18 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
     let mut cloned = unsafe { sys::clone3(&args, child::run, argument) };
     if let Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) = cloned {
         // Refused by a filter, or before Linux 5.5.
-        // SAFETY: nobody holds a reference into the plan.
-        unsafe { (&raw mut (*argument.cast::<Plan>()).handlers_cleared).write(false) };
+        plan.handlers_cleared = false;
+        let argument: *mut c_void = ptr::from_mut(plan).cast();
         let flags = flags | raw::SIGCHLD;
         // SAFETY: one past the end of the stack.
-        let end = unsafe { (&raw mut stack).add(1) }.cast();
+        let end = unsafe { stack.as_mut_ptr().add(stack.len()) }.cast();
+        let with_pidfd = (flags | raw::CLONE_PIDFD) as usize;
         // SAFETY: as for clone3.
-        cloned = unsafe {
-            sys::clone((flags | raw::CLONE_PIDFD) as usize, end, &raw mut pidfd, child::run, argument)
-        };
+        cloned = unsafe { sys::clone(with_pidfd, end, &raw mut pidfd, child::run, argument) };
         if let Err(Errno::INVAL) = cloned {
             // SAFETY: as for clone3.
-            cloned = unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };
+            cloned =
+                unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };
         }
     }
     let pid = Pid::from_raw(cloned? as i32).ok_or(Errno::CHILD)?;

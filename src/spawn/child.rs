@@ -30,7 +30,6 @@ pub(super) enum Stage {
     Chdir,
     Dup,
     Open,
-    CloseRange,
     Sigaction,
     Execve,
 }
@@ -40,7 +39,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Plan {
-    pub(super) report: Report,
+    /// Where the parent looks for the outcome.
+    pub(super) report: *mut Report,
     /// The fd table is the parent's until it is cut.
     pub(super) shares_files: bool,
     /// The kernel has reset the handlers (CLONE_CLEAR_SIGHAND).
@@ -82,77 +82,81 @@ pub(super) const CANDIDATE: usize = 4096;
 ///    this process has executed another program or ended.
 /// 2. The process is a new one, of which nothing but this runs, with all signals blocked.
 pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
-    let plan = plan.cast::<Plan>();
-    // SAFETY: 1. is the caller's duty; nothing writes to the plan but what follows, through
-    // pointers to other fields.
-    let errno = match unsafe { prepare(plan) } {
+    // SAFETY: 1. is the caller's duty.
+    let plan = unsafe { plan.cast::<Plan>().read() };
+    // SAFETY: 1. is the caller's duty.
+    let Err((stage, errno)) = (unsafe { prepare(&plan) }) else {
+        let done = Report {
+            stage: Stage::Execve,
+            errno: 0,
+        };
+        // Said first, as nobody is left to say it when it succeeds.
+        // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
+        unsafe { plan.report.write_volatile(done) };
         // SAFETY: 1. is the caller's duty.
-        Ok(()) => unsafe { execute(plan) },
-        Err(errno) => errno,
+        let errno = unsafe { execute(&plan) };
+        // SAFETY: 1. is the caller's duty.
+        unsafe { fail(&plan, Stage::Execve, errno) }
     };
     // SAFETY: 1. is the caller's duty.
-    unsafe { (&raw mut (*plan).report.errno).write_volatile(errno.raw_os_error()) };
+    unsafe { fail(&plan, stage, errno) }
+}
+
+/// Says why, and ends.
+///
+/// # Safety
+///
+/// 1. As for [`run`].
+unsafe fn fail(plan: &Plan, stage: Stage, errno: Errno) -> ! {
+    // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
+    unsafe {
+        plan.report.write_volatile(Report {
+            stage,
+            errno: errno.raw_os_error(),
+        })
+    };
     sys::exit(127)
 }
 
-/// Says how far it has come. Volatile: the reader is another process.
+/// All up to the execve; else what failed.
 ///
 /// # Safety
 ///
 /// 1. As for [`run`].
-unsafe fn reach(plan: *mut Plan, stage: Stage) {
-    // SAFETY: 1. is the caller's duty.
-    unsafe { (&raw mut (*plan).report.stage).write_volatile(stage) };
-}
-
-/// # Safety
-///
-/// 1. As for [`run`].
-unsafe fn prepare(at: *mut Plan) -> Result<(), Errno> {
-    // SAFETY: 1. is the caller's duty. A copy, so that no reference to the plan is held while
-    // the report in it is written.
-    let plan = unsafe { at.read() };
-
-    // SAFETY: as for `run`, for this and each `reach` below.
-    unsafe { reach(at, Stage::Unshare) };
+unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
     if plan.shares_files {
         // SAFETY: the range is cut off a copy: the parent's table keeps its fds.
         let cut = unsafe { sys::close_range(plan.cut, u32::MAX, sys::CLOSE_RANGE_UNSHARE) };
         if cut.is_err() {
             // Before Linux 5.9, or refused by a filter: the whole table is copied.
-            sys::unshare_files()?;
+            sys::unshare_files().map_err(|errno| (Stage::Unshare, errno))?;
         }
     }
 
-    // SAFETY: as above.
-    unsafe { reach(at, Stage::Chdir) };
     if plan.directory >= 0 {
-        sys::fchdir(plan.directory)?;
+        sys::fchdir(plan.directory).map_err(|errno| (Stage::Chdir, errno))?;
     }
 
-    // SAFETY: as above.
-    unsafe { reach(at, Stage::Dup) };
     for index in 0..plan.step_count {
         // SAFETY: there are `step_count` steps, by 1.
-        let [from, to] = unsafe { plan.steps.add(index).read() };
-        if from == to {
-            sys::set_fd_flags(to, 0)?;
+        let step = unsafe { plan.steps.add(index) };
+        // SAFETY: as above.
+        let [from, to] = unsafe { step.read() };
+        let moved = if from == to {
+            sys::set_fd_flags(to, 0)
         } else {
             // SAFETY: the table is this process' own, in which nobody owns anything.
-            unsafe { sys::dup3(from, to)? };
-        }
+            unsafe { sys::dup3(from, to) }
+        };
+        moved.map_err(|errno| (Stage::Dup, errno))?;
     }
 
-    // SAFETY: as above.
-    unsafe { reach(at, Stage::Open) };
     for fd in 0..3 {
         if plan.missing_stdio & (1 << fd) != 0 {
-            fill(fd)?;
+            fill(fd).map_err(|errno| (Stage::Open, errno))?;
         }
     }
 
-    // SAFETY: as above.
-    unsafe { reach(at, Stage::CloseRange) };
     // SAFETY: the table is this process' own, in which nobody owns anything.
     if unsafe { sys::close_range(plan.close_from, u32::MAX, 0) }.is_err() {
         for fd in plan.close_from..plan.limit {
@@ -161,8 +165,6 @@ unsafe fn prepare(at: *mut Plan) -> Result<(), Errno> {
         }
     }
 
-    // SAFETY: as above.
-    unsafe { reach(at, Stage::Sigaction) };
     if !plan.handlers_cleared {
         for signal in 1..=sys::SIGNALS {
             // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
@@ -174,7 +176,8 @@ unsafe fn prepare(at: *mut Plan) -> Result<(), Errno> {
     }
     for (signal, ignore) in plan.ignored {
         // SAFETY: as above.
-        unsafe { sys::set_disposition(signal, ignore)? };
+        let set = unsafe { sys::set_disposition(signal, ignore) };
+        set.map_err(|errno| (Stage::Sigaction, errno))?;
     }
     // A signal that arrives from here on does what it does by default, to this process alone.
     sys::set_signal_mask(plan.mask);
@@ -237,11 +240,7 @@ unsafe fn write_pid(at: *mut u8, pid: u32) {
 /// # Safety
 ///
 /// 1. As for [`run`].
-unsafe fn execute(at: *mut Plan) -> Errno {
-    // SAFETY: 1. is the caller's duty.
-    let plan = unsafe { at.read() };
-    // SAFETY: as for `run`.
-    unsafe { reach(at, Stage::Execve) };
+unsafe fn execute(plan: &Plan) -> Errno {
     if plan.search.is_null() {
         // SAFETY: C strings and arrays of them, by 1.
         return unsafe { sys::execve(plan.path, plan.argv, plan.envp) };

@@ -81,7 +81,10 @@ pub(crate) unsafe fn clone3(
     entry: Entry,
     argument: *mut c_void,
 ) -> Result<usize, Errno> {
-    let (at, size) = (args as *const raw::clone_args as usize, size_of::<raw::clone_args>());
+    let (at, size) = (
+        args as *const raw::clone_args as usize,
+        size_of::<raw::clone_args>(),
+    );
     // SAFETY: the caller's duties are those of the callee.
     check(unsafe { arch::clone3(raw::__NR_clone3 as usize, at, size, entry, argument) })
 }
@@ -100,7 +103,16 @@ pub(crate) unsafe fn clone(
 ) -> Result<usize, Errno> {
     let (stack, pidfd) = (stack as usize, pidfd as usize);
     // SAFETY: the caller's duties are those of the callee.
-    check(unsafe { arch::clone(raw::__NR_clone as usize, flags, stack, pidfd, entry, argument) })
+    check(unsafe {
+        arch::clone(
+            raw::__NR_clone as usize,
+            flags,
+            stack,
+            pidfd,
+            entry,
+            argument,
+        )
+    })
 }
 
 /// execve(path, argv, envp): only ever returns an error.
@@ -144,8 +156,7 @@ pub(crate) fn getpid() -> u32 {
 pub(crate) unsafe fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
     let number = raw::__NR_close_range as usize;
     // SAFETY: 1. is the caller's duty.
-    let result =
-        unsafe { arch::syscall3(number, first as usize, last as usize, flags as usize) };
+    let result = unsafe { arch::syscall3(number, first as usize, last as usize, flags as usize) };
     check(result).map(drop)
 }
 
@@ -201,8 +212,7 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
 pub(crate) fn open(path: &core::ffi::CStr, flags: u32) -> Result<c_int, Errno> {
     let (number, at) = (raw::__NR_openat as usize, raw::AT_FDCWD as usize);
     // SAFETY: `path` ends in a NUL, and the kernel only reads it.
-    let result =
-        unsafe { arch::syscall4(number, at, path.as_ptr() as usize, flags as usize, 0) };
+    let result = unsafe { arch::syscall4(number, at, path.as_ptr() as usize, flags as usize, 0) };
     check(result).map(|fd| fd as c_int)
 }
 
@@ -221,7 +231,10 @@ pub(crate) fn block_signals(set: SigSet) -> SigSet {
 fn signal_mask(how: u32, set: Option<&SigSet>) -> SigSet {
     let mut old: SigSet = 0;
     let set = set.map_or(0, |set| set as *const SigSet as usize);
-    let (number, old_at) = (raw::__NR_rt_sigprocmask as usize, &mut old as *mut SigSet as usize);
+    let (number, old_at) = (
+        raw::__NR_rt_sigprocmask as usize,
+        &mut old as *mut SigSet as usize,
+    );
     // SAFETY: `set` is null or readable and `old` writable, both of the size given.
     unsafe { arch::syscall4(number, how as usize, set, old_at, size_of::<SigSet>()) };
     old
@@ -246,7 +259,10 @@ unsafe fn sigaction(signal: u32, new: Option<&Sigaction>) -> Result<Disposition,
         mask: 0,
     };
     let new = new.map_or(0, |new| new as *const Sigaction as usize);
-    let (number, old_at) = (raw::__NR_rt_sigaction as usize, &mut old as *mut Sigaction as usize);
+    let (number, old_at) = (
+        raw::__NR_rt_sigaction as usize,
+        &mut old as *mut Sigaction as usize,
+    );
     // SAFETY: `new` is null or readable and `old` writable, both laid out as the kernel has them;
     // 1. is the caller's duty.
     let result =
@@ -294,11 +310,20 @@ pub(crate) fn signalfd(set: SigSet) -> Result<c_int, Errno> {
 
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.
 pub(crate) fn monotonic_nanoseconds() -> u64 {
-    let mut now = raw::__kernel_timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut now = raw::__kernel_timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     let at = &raw mut now as usize;
     // SAFETY: the time is writable. The clock exists since Linux 2.6, so that it cannot fail.
     unsafe {
-        arch::syscall2(raw::__NR_clock_gettime as usize, raw::CLOCK_MONOTONIC as usize, at);
+        arch::syscall2(
+            raw::__NR_clock_gettime as usize,
+            raw::CLOCK_MONOTONIC as usize,
+            at,
+        );
     }
-    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+    (now.tv_sec as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec as u64)
 }

@@ -1,0 +1,97 @@
+//! Signals as something to read.
+#![allow(unsafe_code)] // A read into a structure of the kernel; an fd it has just made.
+
+use core::mem::size_of;
+
+use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::{self, Errno};
+pub use rustix::process::Signal;
+
+use crate::error::{During, Error, Operation};
+use crate::sys::{self, SigSet, SignalfdSiginfo};
+
+/// Signals that are blocked and read from an fd, in the program's own event loop.
+///
+/// It owns the fd, which is CLOEXEC and does not block. Successors and other children are not
+/// affected: they start with the mask that this process was started with.
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::signal::{Signal, Signals};
+///
+/// let signals = Signals::new(&[Signal::USR2, Signal::TERM])?;
+/// assert_eq!(signals.read()?, None);
+/// # Ok::<(), gracenet::Error>(())
+/// ```
+///
+/// # References
+///
+/// - [signalfd(2)](https://man7.org/linux/man-pages/man2/signalfd.2.html)
+#[derive(Debug)]
+#[doc(alias = "signalfd")]
+pub struct Signals {
+    fd: OwnedFd,
+}
+
+/// A signal that was received, and from whom.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Which.
+    pub signal: Signal,
+    /// The sender, as this process sees it; for SIGCHLD the child. 0 is the kernel, or a process
+    /// outside of this pid namespace.
+    pub pid: u32,
+    /// The user of the sender.
+    pub uid: u32,
+}
+
+impl Signals {
+    /// `Signals::new(signals)` — blocks these signals in this thread, and receives them.
+    ///
+    /// Call it before other threads are made, which get the mask from the one that makes them:
+    /// a signal to the process goes to any thread that does not block it. It is not unblocked
+    /// when the fd is closed, so that none is lost that comes later.
+    ///
+    /// # Errors
+    ///
+    /// - `signalfd: os error 24` (EMFILE): RLIMIT_NOFILE is reached. The signals stay blocked.
+    pub fn new(signals: &[Signal]) -> Result<Signals, Error> {
+        let set = signals.iter().fold(0, |set: SigSet, signal| {
+            set | 1_u64.wrapping_shl((signal.as_raw() as u32).wrapping_sub(1))
+        });
+        sys::block_signals(set);
+        let fd = sys::signalfd(set).during(Operation::Signalfd)?;
+        // SAFETY: the kernel has just made it for this process.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Signals {
+            fd: crate::socket::above_stdio(fd)?,
+        })
+    }
+
+    /// `signals.read()` — the next signal that has come; `None` if there is none. Never blocks.
+    ///
+    /// # Errors
+    ///
+    /// - `read`: the fd cannot be read.
+    pub fn read(&self) -> Result<Option<Received>, Error> {
+        let mut buffer = [0_u8; size_of::<SignalfdSiginfo>()];
+        match io::retry_on_intr(|| io::read(&self.fd, &mut buffer)) {
+            Err(Errno::AGAIN) => return Ok(None),
+            read => read.during(Operation::Read)?,
+        };
+        // SAFETY: the kernel writes whole structures, of which any bytes are a valid one.
+        let info = unsafe { buffer.as_ptr().cast::<SignalfdSiginfo>().read_unaligned() };
+        let SignalfdSiginfo {
+            signo, pid, uid, ..
+        } = info;
+        Ok(Signal::from_named_raw(signo as i32).map(|signal| Received { signal, pid, uid }))
+    }
+}
+
+/// Readable when a signal has come.
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
