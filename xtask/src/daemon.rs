@@ -96,7 +96,8 @@ impl Daemon {
         if !self.log.wait_for_end(deadline) {
             bail!("a process still holds the daemon's stderr");
         }
-        let left = process::children();
+        // What has let go of it may need a moment more, such as a tracer.
+        let left = process::reap_children(deadline)?;
         if !left.is_empty() {
             bail!("processes are left: {left:?}");
         }

@@ -120,8 +120,22 @@ pub(crate) fn end_children() -> usize {
     ended
 }
 
+/// Reaps the children that end by the deadline; returns the pids of the others.
+pub(crate) fn reap_children(deadline: Instant) -> Result<Vec<u32>> {
+    let mut left = Vec::new();
+    for pid in children() {
+        let child = Process::open(pid)?;
+        if child.wait_for_end(deadline)? {
+            child.reap()?;
+        } else {
+            left.push(pid);
+        }
+    }
+    Ok(left)
+}
+
 /// The pids of our children, whichever thread started them.
-pub(crate) fn children() -> Vec<u32> {
+fn children() -> Vec<u32> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };

@@ -25,10 +25,11 @@ const HEADER: &str = "\
 # The syscalls of one hand-over of gracenet-httpd with a tcp and a unix listener, in
 # the order in which each process makes them; xN is N times in a row. What is not
 # obvious has its reason behind it. `cargo xtask syscalls` compares this file with
-# what happens, and `cargo xtask syscalls --bless` writes it anew.
+# what happens, and `cargo xtask syscalls --bless` writes it anew. A call that was
+# answered with EAGAIN is not listed: it is made again after the wait.
 ";
 
-const ROLES: [(Role, &str); 3] = [
+const ROLES: [(Role, &str); 4] = [
     (
         Role::Predecessor,
         "[predecessor: from the signal to its end]",

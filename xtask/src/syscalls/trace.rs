@@ -1,6 +1,6 @@
 //! Reading what `strace -f -o` wrote. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::{Context, Result, bail};
 
@@ -14,6 +14,9 @@ pub(crate) enum Role {
     /// The next version from its first instruction to the first connection it
     /// accepts.
     Successor,
+    /// Either version while it waits for the other or for a client: how often
+    /// these are made differs from run to run, so that each is told once.
+    Waiting,
 }
 
 /// `hand_over(trace, predecessor, successor)` — the calls of one hand-over, by role
@@ -30,11 +33,17 @@ pub(crate) fn hand_over(
         .context("the trace shows no SIGUSR2")?;
 
     let mut calls = Vec::new();
+    let mut waiting = BTreeSet::new();
     let mut executed = false;
     let mut accepted = false;
     for event in &events[signal..] {
         let Some(call) = event.call() else { continue };
-        if event.pid == predecessor {
+        let concerned = event.pid == predecessor || (event.pid == successor && !accepted);
+        if concerned && event.waits() {
+            waiting.insert(call);
+        } else if event.result() == Some("-1") && event.text.contains(" EAGAIN ") {
+            // It came too early, and is made again after the wait.
+        } else if event.pid == predecessor {
             calls.push((Role::Predecessor, call));
         } else if event.pid == successor && !accepted {
             let role = if executed {
@@ -55,6 +64,7 @@ pub(crate) fn hand_over(
     }
     // Each role's calls in order; how the roles alternate differs.
     calls.sort_by_key(|(role, _)| *role);
+    calls.extend(waiting.into_iter().map(|call| (Role::Waiting, call)));
     Ok(calls)
 }
 
@@ -83,6 +93,14 @@ impl Event {
             "rt_sigtimedwait" => self.text.contains("= 12 (SIGUSR2)"),
             _ => self.text.starts_with("--- SIGUSR2"),
         }
+    }
+
+    /// Whether it belongs to a loop that waits.
+    fn waits(&self) -> bool {
+        matches!(
+            self.name(),
+            "clock_gettime" | "epoll_pwait" | "epoll_pwait2" | "epoll_wait" | "poll" | "ppoll"
+        )
     }
 
     /// The syscall's name, with the argument that says which of its many kinds it
@@ -179,6 +197,9 @@ mod tests {
 11 execve("/x/gracenet-httpd", ["a", ")"], 0x7ff /* 3 vars */ <unfinished ...>
 10 <... clone resumed>)              = 11
 11 <... execve resumed>)             = 0
+10 recvfrom(6, 0x1, 8, MSG_DONTWAIT, NULL, NULL) = -1 EAGAIN (Resource temporarily unavailable)
+10 epoll_pwait(4, [{events=EPOLLIN}], 8, -1, NULL, 8) = 1
+10 recvfrom(6, "r", 8, MSG_DONTWAIT, NULL, NULL) = 1
 10 close(6)                          = 0
 11 setsockopt(3, SOL_SOCKET, SO_REUSEADDR, [1], 4) = 0
 11 accept4(3, NULL, NULL, SOCK_CLOEXEC) = -1 EAGAIN (Resource temporarily unavailable)
@@ -193,12 +214,13 @@ mod tests {
         let expected = [
             (Role::Predecessor, "read"),
             (Role::Predecessor, "clone"),
+            (Role::Predecessor, "recvfrom"),
             (Role::Predecessor, "close"),
             (Role::Child, "fcntl F_SETFD"),
             (Role::Child, "execve"),
             (Role::Successor, "setsockopt SO_REUSEADDR"),
             (Role::Successor, "accept4"),
-            (Role::Successor, "accept4"),
+            (Role::Waiting, "epoll_pwait"),
         ];
         let calls: Vec<_> = calls
             .iter()
