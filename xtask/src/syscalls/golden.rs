@@ -39,6 +39,10 @@ const ROLES: [(Role, &str); 4] = [
         Role::Successor,
         "[successor: from its start to its first connection]",
     ),
+    (
+        Role::Waiting,
+        "[either, while it waits: as often as it takes]",
+    ),
 ];
 
 /// Needs no reason in a hand-over.
