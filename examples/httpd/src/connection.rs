@@ -178,16 +178,13 @@ impl Connection {
     /// follows stays with the kernel until this one is answered.
     fn read_head(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
         let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let (_, come) = recv(&self.socket, &mut *around.scratch, flags)?;
-        if come == 0 {
-            return Err(Errno::PIPE);
-        }
+        let come = receive(&self.socket, around.scratch, flags)?;
         let was_idle = self.parser.is_idle();
         let (used, progress) = self
             .parser
             .feed(around.scratch.get(..come).unwrap_or_default());
         let taken = around.scratch.get_mut(..used).unwrap_or_default();
-        if recv(&self.socket, taken, RecvFlags::DONTWAIT)?.1 != used {
+        if receive(&self.socket, taken, RecvFlags::DONTWAIT)? != used {
             // It would be read twice.
             return Err(Errno::PROTO);
         }
@@ -226,10 +223,7 @@ impl Connection {
             .unwrap_or(usize::MAX)
             .min(around.scratch.len());
         let room = around.scratch.get_mut(..most).unwrap_or_default();
-        let (_, come) = recv(&self.socket, room, RecvFlags::DONTWAIT)?;
-        if come == 0 {
-            return Err(Errno::PIPE);
-        }
+        let come = receive(&self.socket, room, RecvFlags::DONTWAIT)?;
         self.body = self.body.saturating_sub(come as u64);
         if self.body == 0 {
             self.serve(around);
@@ -238,10 +232,7 @@ impl Connection {
     }
 
     fn discard(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        match recv(&self.socket, &mut *around.scratch, RecvFlags::DONTWAIT)? {
-            (_, 0) => Err(Errno::PIPE),
-            _ => Ok(()),
-        }
+        receive(&self.socket, around.scratch, RecvFlags::DONTWAIT).map(drop)
     }
 
     /// The request is here in full: answers it in its time.
@@ -293,5 +284,14 @@ impl Connection {
             self.begin(Phase::Head, around.now + IDLE);
         }
         Ok(())
+    }
+}
+
+/// Reads something; that there will never be anything is an error here.
+#[inline(never)]
+fn receive(socket: &OwnedFd, room: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+    match recv(socket, room, flags)? {
+        (_, 0) => Err(Errno::PIPE),
+        (_, come) => Ok(come),
     }
 }

@@ -170,29 +170,116 @@ enum At {
     Method,
     /// The first byte of the target.
     Target,
-    /// The scheme of an absolute target, its colon, its two slashes.
+    /// The scheme of an absolute target with its colon, and its two slashes.
     Scheme,
     Slash,
     SlashSlash,
     /// Host and port of an absolute target.
     Authority,
-    /// What CONNECT names; or the space after `*`.
-    Other,
     Path,
     Query,
+    /// The space after `*`.
+    Star,
+    /// The first byte of whom CONNECT names, and the rest.
+    PeerStart,
+    Peer,
     Version,
+    /// The line feed of a line.
+    LineFeed,
     /// The first byte of a line.
     Line,
     Name,
-    /// The value, or white space around it.
+    /// A value, and white space around it.
     Value,
-    /// The line feed of a line.
-    LineFeed,
     /// The line feed of the empty line.
     LastFeed,
     /// After the end, or after a refusal.
     Done,
 }
+
+/// What may stand at a place, beside the bytes that end something there; what
+/// of it is kept; where it leads.
+struct Rule {
+    may: u8,
+    keep: Keep,
+    next: At,
+}
+
+#[derive(Clone, Copy)]
+enum Keep {
+    Nothing,
+    Byte,
+    Lower,
+    Value,
+}
+
+const fn rule(may: u8, keep: Keep, next: At) -> Rule {
+    Rule { may, keep, next }
+}
+
+/// In the order of [`At`].
+const RULES: [Rule; At::Done as usize + 1] = [
+    rule(TOKEN, Keep::Byte, At::Method),
+    rule(0, Keep::Nothing, At::Done),
+    rule(TOKEN, Keep::Byte, At::Method),
+    rule(LETTER, Keep::Lower, At::Scheme),
+    rule(LETTER, Keep::Lower, At::Scheme),
+    rule(0, Keep::Nothing, At::Done),
+    rule(0, Keep::Nothing, At::Done),
+    rule(TARGET, Keep::Nothing, At::Authority),
+    rule(TARGET, Keep::Byte, At::Path),
+    rule(TARGET, Keep::Nothing, At::Query),
+    rule(0, Keep::Nothing, At::Done),
+    rule(TARGET, Keep::Nothing, At::Peer),
+    rule(TARGET, Keep::Nothing, At::Peer),
+    rule(TARGET, Keep::Byte, At::Version),
+    rule(0, Keep::Nothing, At::Done),
+    rule(TOKEN, Keep::Lower, At::Name),
+    rule(TOKEN, Keep::Lower, At::Name),
+    rule(VALUE, Keep::Value, At::Value),
+    rule(0, Keep::Nothing, At::Done),
+    rule(0, Keep::Nothing, At::Done),
+];
+
+/// What methods and field names are made of.
+const TOKEN: u8 = 1;
+
+/// What may stand in a request line between its spaces.
+const TARGET: u8 = 2;
+
+/// What a value is made of, beside white space.
+const VALUE: u8 = 4;
+
+/// What a scheme that is known is made of.
+const LETTER: u8 = 8;
+
+/// To which of them a byte belongs.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte <= u8::MAX as usize {
+        #[allow(clippy::cast_possible_truncation)]
+        let this = byte as u8;
+        if this.is_ascii_graphic() && this != b'#' {
+            classes[byte] |= TARGET;
+        }
+        if this > b' ' && this != 0x7f {
+            classes[byte] |= VALUE;
+        }
+        if this.is_ascii_alphabetic() {
+            classes[byte] |= LETTER;
+        }
+        let special = matches!(
+            this,
+            b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}'
+        );
+        if this.is_ascii_graphic() && !special {
+            classes[byte] |= TOKEN;
+        }
+        byte += 1;
+    }
+    classes
+};
 
 /// The fields that make a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,116 +402,83 @@ impl Parser {
     }
 
     /// Where the next byte belongs, after this one.
+    ///
+    /// The few bytes that end something come first; what else may stand at a
+    /// place, and whether it is kept, is in [`RULES`].
     fn step(&mut self, byte: u8) -> Result<At, Status> {
-        // What is not said to be in its place has none.
-        let next = match self.at {
-            At::Start | At::StartFeed => match byte {
-                b'\n' => At::Start,
-                _ if self.at == At::StartFeed => return BAD,
-                b'\r' => At::StartFeed,
-                _ => return self.push(byte, is_token(byte), At::Method),
-            },
-            At::Method => match byte {
-                b' ' => {
-                    self.method = match self.take_word_of(&METHODS) {
-                        0 => Method::Get,
-                        1 => Method::Head,
-                        2 => Method::Connect,
-                        3..=8 => Method::Other,
-                        _ => Method::Unknown,
-                    };
+        let next = match (byte, self.at) {
+            (b'\n', At::Start | At::StartFeed) => At::Start,
+            (b'\r', At::Start) => At::StartFeed,
+            (b' ', At::Method) => {
+                self.method = match self.take_word_of(&METHODS) {
+                    0 => Method::Get,
+                    1 => Method::Head,
+                    2 => Method::Connect,
+                    3..=8 => Method::Other,
+                    _ => Method::Unknown,
+                };
+                if self.method == Method::Connect {
+                    At::PeerStart
+                } else {
                     At::Target
                 }
-                _ => return self.push(byte, is_token(byte), At::Method),
-            },
-            At::Target => match byte {
-                _ if self.method == Method::Connect || byte == b'*' => {
-                    self.target = Target::Server;
-                    return must(is_target(byte), At::Other);
-                }
-                b'/' => At::Path,
-                _ => {
-                    let scheme = byte.is_ascii_alphabetic();
-                    return self.push(byte.to_ascii_lowercase(), scheme, At::Scheme);
-                }
-            },
-            At::Scheme => match byte {
-                b':' => return must(self.take_word_of(&SCHEMES) < SCHEMES.len(), At::Slash),
-                _ => {
-                    let scheme = byte.is_ascii_alphanumeric();
-                    return self.push(byte.to_ascii_lowercase(), scheme, At::Scheme);
-                }
-            },
-            At::Slash => return must(byte == b'/', At::SlashSlash),
-            At::SlashSlash => return must(byte == b'/', At::Authority),
-            At::Authority => match byte {
-                b'/' => At::Path,
-                b'?' | b' ' => {
-                    self.target = Target::Info;
-                    if byte == b'?' { At::Query } else { At::Version }
-                }
-                _ => return must(is_target(byte), At::Authority),
-            },
-            At::Other => match byte {
-                b' ' => At::Version,
-                _ => {
-                    let name = self.method == Method::Connect && is_target(byte);
-                    return must(name, At::Other);
-                }
-            },
-            At::Path => match byte {
-                b'?' | b' ' => {
-                    self.target = self.take_word().map_or(Target::Nothing, path_target);
-                    if byte == b'?' { At::Query } else { At::Version }
-                }
-                _ => return self.push(byte, is_target(byte), At::Path),
-            },
-            At::Query => match byte {
-                b' ' => At::Version,
-                _ => return must(is_target(byte), At::Query),
-            },
-            At::Version => match byte {
-                b'\r' | b'\n' => {
+            }
+            (b'/', At::Target | At::Authority) => At::Path,
+            (b'/', At::Slash) => At::SlashSlash,
+            (b'/', At::SlashSlash) => At::Authority,
+            (b'*', At::Target) => {
+                self.target = Target::Server;
+                At::Star
+            }
+            (b':', At::Scheme) if self.take_word_of(&SCHEMES) < SCHEMES.len() => At::Slash,
+            (b' ' | b'?', At::Authority | At::Path) => {
+                self.target = self.take_word().map_or(Target::Nothing, path_target);
+                if byte == b'?' { At::Query } else { At::Version }
+            }
+            (b' ', At::Query | At::Star) => At::Version,
+            (b' ', At::Peer) => {
+                self.target = Target::Server;
+                At::Version
+            }
+            (b'\r' | b'\n', At::Version | At::Value) => {
+                if self.at == At::Version {
                     self.version()?;
-                    if byte == b'\r' {
-                        At::LineFeed
-                    } else {
-                        At::Line
-                    }
-                }
-                _ => return self.push(byte, is_target(byte), At::Version),
-            },
-            At::LineFeed => return must(byte == b'\n', At::Line),
-            At::Line if byte == b'\r' => At::LastFeed,
-            At::Line if byte == b'\n' => At::Done,
-            At::Line | At::Name => match byte {
-                b':' if self.word_length > 0 => {
-                    self.begin_field()?;
-                    At::Value
-                }
-                _ => return self.push(byte.to_ascii_lowercase(), is_token(byte), At::Name),
-            },
-            At::Value => match byte {
-                b'\r' | b'\n' => {
+                } else {
                     self.end_field()?;
-                    if byte == b'\r' {
-                        At::LineFeed
-                    } else {
-                        At::Line
-                    }
                 }
-                b' ' | b'\t' => {
-                    self.gap = self.word_length > 0;
-                    At::Value
+                if byte == b'\r' {
+                    At::LineFeed
+                } else {
+                    At::Line
                 }
-                0..b' ' | 0x7f => return BAD,
-                _ => {
-                    self.value(byte)?;
-                    At::Value
+            }
+            (b'\n', At::LineFeed) => At::Line,
+            (b'\r', At::Line) => At::LastFeed,
+            (b'\n', At::Line | At::LastFeed) => At::Done,
+            (b':', At::Name) => {
+                self.begin_field()?;
+                At::Value
+            }
+            (b' ' | b'\t', At::Value) => {
+                self.gap = self.word_length > 0;
+                At::Value
+            }
+            (_, at) => {
+                let rule = RULES.get(at as usize).ok_or(Status::BadRequest)?;
+                if CLASSES
+                    .get(usize::from(byte))
+                    .is_none_or(|class| class & rule.may == 0)
+                {
+                    return Err(Status::BadRequest);
                 }
-            },
-            At::LastFeed => return must(byte == b'\n', At::Done),
-            At::Done => return BAD,
+                match rule.keep {
+                    Keep::Nothing => {}
+                    Keep::Byte => self.add(byte),
+                    Keep::Lower => self.add(byte.to_ascii_lowercase()),
+                    Keep::Value => self.value(byte)?,
+                }
+                rule.next
+            }
         };
         Ok(next)
     }
@@ -557,12 +611,7 @@ impl Parser {
         })
     }
 
-    /// Adds a byte to the word, if it may stand there.
-    fn push(&mut self, byte: u8, may: bool, next: At) -> Result<At, Status> {
-        self.add(byte);
-        must(may, next)
-    }
-
+    /// Adds a byte to the word.
     #[inline(never)]
     fn add(&mut self, byte: u8) {
         if let Some(place) = self.word.get_mut(usize::from(self.word_length)) {
@@ -613,12 +662,6 @@ const CONNECTION: [&str; 2] = ["close", "keep-alive"];
 
 const EXPECT: [&str; 1] = ["100-continue"];
 
-const BAD: Result<At, Status> = Err(Status::BadRequest);
-
-fn must(condition: bool, next: At) -> Result<At, Status> {
-    if condition { Ok(next) } else { BAD }
-}
-
 impl Default for Parser {
     fn default() -> Self {
         Self::new()
@@ -649,20 +692,6 @@ fn path_target(path: &[u8]) -> Target {
     } else {
         Target::Sleep(milliseconds)
     }
-}
-
-/// What methods and field names are made of.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_graphic()
-        && !matches!(
-            byte,
-            b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}'
-        )
-}
-
-/// What may stand in a request line between its spaces.
-fn is_target(byte: u8) -> bool {
-    byte.is_ascii_graphic() && byte != b'#'
 }
 
 /// What the body of an answer says.
@@ -731,7 +760,7 @@ impl Reply {
     /// `reply.render(identity)` — All of its bytes; the same each time.
     #[must_use]
     #[inline(never)]
-    pub fn render(&self, identity: &Identity<'_>) -> Text<512> {
+    pub fn render(&self, identity: &Identity<'_>) -> Text {
         let mut answer = Text::new();
         answer
             .push("HTTP/1.1 ")
@@ -741,7 +770,7 @@ impl Reply {
             answer.push("\r\n");
             return answer;
         }
-        let mut body = Text::<192>::new();
+        let mut body = Text::new();
         match self.page {
             Page::Status => body.push(self.status.as_str()).push("\n"),
             Page::Health => body.push("ok\n"),

@@ -16,9 +16,6 @@ pub(crate) struct Log {
     pid: u32,
 }
 
-/// A line in the making.
-pub(crate) type Line = Text<512>;
-
 impl Log {
     /// The lines of the process with this pid.
     pub(crate) fn new(pid: u32) -> Self {
@@ -27,8 +24,8 @@ impl Log {
 
     /// The beginning of a line; [`write`] ends it.
     #[inline(never)]
-    pub(crate) fn begin(self) -> Line {
-        let mut line = Line::new();
+    pub(crate) fn begin(self) -> Text {
+        let mut line = Text::new();
         line.push("gracenet-httpd[")
             .number(self.pid.into())
             .push("]: ");
@@ -58,7 +55,7 @@ impl Log {
 
 /// Ends a line and writes it.
 #[inline(never)]
-pub(crate) fn write(line: &mut Line) {
+pub(crate) fn write(line: &mut Text) {
     line.end_with(b'\n');
     print(line.as_bytes());
 }

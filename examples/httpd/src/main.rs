@@ -22,13 +22,14 @@ use gracenet::{Handle, ListenOptions, Net, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Refusal};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
+use gracenet_httpd::text::Text;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, IntoRawFd as _};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_getfd};
 
 use crate::connection::Connection;
-use crate::log::{Line, Log};
+use crate::log::Log;
 use crate::server::{Parts, Server};
 
 /// What this build says of itself, unless the command line knows better.
@@ -79,7 +80,7 @@ fn run(start: gracenet_start::Args) -> i32 {
             0
         }
         Err(refusal) => {
-            let mut line = Line::new();
+            let mut line = Text::new();
             line.push("gracenet-httpd: ");
             let [subject, value, reason] = refusal.parts();
             line.push(subject);
@@ -140,7 +141,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
             return 1;
         }
     };
-    let mut listeners = heapless::Vec::new();
+    let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
     for (network, address) in &options.listeners {
         let how = ListenOptions::new()
             .nonblocking(true)
@@ -177,10 +178,10 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
     };
     let parts = Parts {
         log,
-        program,
-        net,
-        listeners,
-        signals,
+        program: &program,
+        net: &mut net,
+        listeners: &listeners,
+        signals: &signals,
         table,
         identity,
     };
@@ -202,10 +203,16 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
 }
 
 /// Where it listens, which for port 0 only the kernel knows, and since when.
-fn describe(net: &Net<LISTENERS>, listener: Handle, line: &mut Line) {
-    let Some(entry) = net.get(listener) else { return };
+fn describe(net: &Net<LISTENERS>, listener: Handle, line: &mut Text) {
+    let Some(entry) = net.get(listener) else {
+        return;
+    };
     if let Ok(Some(address)) = entry.local_address() {
         let _ = write!(line, "{address}");
     }
-    line.push(if entry.is_inherited() { " (inherited)" } else { " (fresh)" });
+    line.push(if entry.is_inherited() {
+        " (inherited)"
+    } else {
+        " (fresh)"
+    });
 }

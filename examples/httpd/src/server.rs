@@ -44,20 +44,26 @@ enum Accepting {
     Never,
 }
 
+/// What the event loop is made of.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    pub(crate) log: Log,
+    pub(crate) program: &'a Program<'a>,
+    pub(crate) net: &'a mut Net<LISTENERS>,
+    pub(crate) listeners: &'a [Handle],
+    pub(crate) signals: &'a Signals,
+    pub(crate) table: &'a mut Table<Connection>,
+    pub(crate) identity: Identity<'a>,
+}
+
 /// The whole program, once it listens.
 #[derive(Debug)]
 pub(crate) struct Server<'a> {
-    log: Log,
-    program: Program<'a>,
-    net: Net<LISTENERS>,
-    listeners: heapless::Vec<Handle, LISTENERS>,
+    parts: Parts<'a>,
     accepting: Accepting,
     epoll: OwnedFd,
-    signals: Signals,
-    table: &'static mut Table<Connection>,
     /// Those that have more to do without waiting for anything.
     busy: Set,
-    identity: Identity<'a>,
     most: usize,
     drain_ms: u64,
     /// Until when the successor must be ready.
@@ -65,18 +71,6 @@ pub(crate) struct Server<'a> {
     /// Until when everything must be closed.
     draining: Option<u64>,
     terminated: bool,
-}
-
-/// What the event loop is made of.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    pub(crate) log: Log,
-    pub(crate) program: Program<'a>,
-    pub(crate) net: Net<LISTENERS>,
-    pub(crate) listeners: heapless::Vec<Handle, LISTENERS>,
-    pub(crate) signals: Signals,
-    pub(crate) table: &'static mut Table<Connection>,
-    pub(crate) identity: Identity<'a>,
 }
 
 impl<'a> Server<'a> {
@@ -90,16 +84,10 @@ impl<'a> Server<'a> {
             epoll::EventFlags::IN,
         )?;
         let mut server = Server {
-            log: parts.log,
-            program: parts.program,
-            net: parts.net,
-            listeners: parts.listeners,
+            parts,
             accepting: Accepting::Paused(0),
             epoll,
-            signals: parts.signals,
-            table: parts.table,
             busy: Set::new(),
-            identity: parts.identity,
             most: options.max_connections.into(),
             drain_ms: options.drain_ms.into(),
             upgrade: None,
@@ -112,7 +100,7 @@ impl<'a> Server<'a> {
 
     /// Tells the predecessor, if there is one, that it can go.
     pub(crate) fn ready(&mut self) -> Result<(), Errno> {
-        self.net.ready().map_err(Errno::from)
+        self.parts.net.ready().map_err(Errno::from)
     }
 
     /// Serves until there is nothing left to do: the exit status.
@@ -129,7 +117,9 @@ impl<'a> Server<'a> {
                 Ok(come) => come,
                 Err(Errno::INTR) => 0,
                 Err(errno) => {
-                    self.log.say("epoll_wait: os error ", Some(number(errno)));
+                    self.parts
+                        .log
+                        .say("epoll_wait: os error ", Some(number(errno)));
                     return 1;
                 }
             };
@@ -160,8 +150,8 @@ impl<'a> Server<'a> {
             if matches!(self.accepting, Accepting::Paused(until) if until <= turn.now) {
                 let _ = self.resume();
             }
-            if self.draining.is_some() && self.table.is_empty() {
-                self.log.say("drained", None);
+            if self.draining.is_some() && self.parts.table.is_empty() {
+                self.parts.log.say("drained", None);
                 return 0;
             }
         }
@@ -172,12 +162,13 @@ impl<'a> Server<'a> {
         if !self.busy.is_empty() {
             return Some(0);
         }
-        let mut until = self.table.earliest();
+        let mut until = self.parts.table.earliest();
         if let Accepting::Paused(end) = self.accepting {
             until = until.min(end);
         }
         if let Some(end) = self.upgrade {
             let silent = self
+                .parts
                 .net
                 .successor()
                 .is_none_or(|one| one.channel().is_none());
@@ -193,18 +184,18 @@ impl<'a> Server<'a> {
 
     /// Accepts what waits, as far as there is room.
     fn accept(&mut self, index: usize, turn: &mut Turn<'_>) {
-        let Some(&listener) = self.listeners.get(index) else {
+        let Some(&listener) = self.parts.listeners.get(index) else {
             return;
         };
         for _ in 0..ACCEPTS {
             if self.accepting != Accepting::Yes {
                 return;
             }
-            if self.table.len() >= self.most {
+            if self.parts.table.len() >= self.most {
                 // A connection's end resumes.
                 return self.pause(NEVER);
             }
-            match self.net.accept(listener).map_err(Errno::from) {
+            match self.parts.net.accept(listener).map_err(Errno::from) {
                 Ok(socket) => self.admit(socket, turn),
                 Err(Errno::AGAIN) => return,
                 // This one is gone already, or was refused to us; there may be others.
@@ -224,7 +215,9 @@ impl<'a> Server<'a> {
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: it waits, and would be reported
                 // again at once.
                 Err(errno) => {
-                    self.log.say("accept4: os error ", Some(number(errno)));
+                    self.parts
+                        .log
+                        .say("accept4: os error ", Some(number(errno)));
                     return self.pause(turn.now + PAUSE);
                 }
             }
@@ -234,14 +227,14 @@ impl<'a> Server<'a> {
     fn admit(&mut self, socket: OwnedFd, turn: &mut Turn<'_>) {
         let connection = Connection::new(socket, turn.now);
         let deadline = connection.deadline();
-        let Ok(key) = self.table.insert(connection, deadline) else {
+        let Ok(key) = self.parts.table.insert(connection, deadline) else {
             return;
         };
         let flags = epoll::EventFlags::IN
             | epoll::EventFlags::OUT
             | epoll::EventFlags::RDHUP
             | epoll::EventFlags::ET;
-        let watched = match self.table.thing(key) {
+        let watched = match self.parts.table.thing(key) {
             Some(client) => watch(
                 &self.epoll,
                 client.as_fd(),
@@ -251,7 +244,7 @@ impl<'a> Server<'a> {
             None => return,
         };
         if watched.is_err() {
-            self.table.remove(key);
+            self.parts.table.remove(key);
         } else {
             // Often the request is there already.
             self.client(key, turn, Happened::Nothing);
@@ -260,13 +253,13 @@ impl<'a> Server<'a> {
 
     /// Lets a connection do something, and does what it says then.
     fn client(&mut self, key: Key, turn: &mut Turn<'_>, happened: Happened) {
-        let Some(client) = self.table.thing(key) else {
+        let Some(client) = self.parts.table.thing(key) else {
             return;
         };
         let mut around = Around {
             now: turn.now,
             draining: self.draining.is_some(),
-            identity: self.identity,
+            identity: self.parts.identity,
             scratch: turn.scratch,
         };
         let next = client.act(happened, &mut around);
@@ -277,19 +270,19 @@ impl<'a> Server<'a> {
             Next::Close => {
                 self.busy.drop(key);
                 // Closing takes it out of epoll: nobody else has a copy of it.
-                self.table.remove(key);
+                self.parts.table.remove(key);
                 if matches!(self.accepting, Accepting::Paused(_)) {
                     let _ = self.resume();
                 }
                 return;
             }
         }
-        self.table.set_deadline(key, deadline);
+        self.parts.table.set_deadline(key, deadline);
     }
 
     fn go_on(&mut self, turn: &mut Turn<'_>) {
         let mut last = None;
-        while let Some(key) = self.table.next_of(&self.busy, last) {
+        while let Some(key) = self.parts.table.next_of(&self.busy, last) {
             self.client(key, turn, Happened::Nothing);
             last = Some(key);
         }
@@ -297,18 +290,19 @@ impl<'a> Server<'a> {
 
     fn expire(&mut self, turn: &mut Turn<'_>) {
         let mut last = None;
-        while let Some(key) = self.table.next_expired(turn.now, last) {
+        while let Some(key) = self.parts.table.next_expired(turn.now, last) {
             self.client(key, turn, Happened::Deadline);
             last = Some(key);
         }
         if self.draining.is_some_and(|end| end <= turn.now) {
             let mut cut = 0;
-            while let Some(key) = self.table.next(None) {
-                self.table.remove(key);
+            while let Some(key) = self.parts.table.next(None) {
+                self.parts.table.remove(key);
                 cut += 1;
             }
             if cut > 0 {
-                self.log
+                self.parts
+                    .log
                     .say("drain deadline: connections closed: ", Some(cut));
             }
         }
@@ -319,8 +313,8 @@ impl<'a> Server<'a> {
     /// Takes the listeners out of epoll: who connects waits with the kernel.
     fn pause(&mut self, until: u64) {
         if self.accepting == Accepting::Yes {
-            for &listener in &self.listeners {
-                if let Ok(socket) = self.net.borrow(listener) {
+            for &listener in self.parts.listeners {
+                if let Ok(socket) = self.parts.net.borrow(listener) {
                     let _ = epoll::delete(&self.epoll, socket);
                 }
             }
@@ -333,8 +327,8 @@ impl<'a> Server<'a> {
             return Ok(());
         }
         self.accepting = Accepting::Yes;
-        for (index, &listener) in (0..).zip(&self.listeners) {
-            let socket = self.net.borrow(listener)?;
+        for (index, &listener) in (0..).zip(self.parts.listeners) {
+            let socket = self.parts.net.borrow(listener)?;
             match watch(
                 &self.epoll,
                 socket,
@@ -357,7 +351,7 @@ impl<'a> Server<'a> {
         // would go on to report a number that is another's by then.
         self.pause(NEVER);
         self.accepting = Accepting::Never;
-        self.net.retire();
+        self.parts.net.retire();
         self.draining = Some(now.saturating_add(self.drain_ms));
     }
 
@@ -365,7 +359,7 @@ impl<'a> Server<'a> {
 
     /// Whether to end at once.
     fn read_signals(&mut self, turn: &mut Turn<'_>) -> bool {
-        while let Ok(Some(received)) = self.signals.read() {
+        while let Ok(Some(received)) = self.parts.signals.read() {
             match received.signal {
                 Signal::USR2 | Signal::HUP => self.start_successor(turn.now),
                 Signal::TERM | Signal::INT => {
@@ -387,15 +381,15 @@ impl<'a> Server<'a> {
             return;
         }
         // Those who wait already have no successor to wait for.
-        for index in 0..self.listeners.len() {
+        for index in 0..self.parts.listeners.len() {
             self.accept(index, turn);
         }
         if self.upgrade.is_some()
-            && let Some(successor) = self.net.successor()
+            && let Some(successor) = self.parts.net.successor()
         {
             successor.kill();
         }
-        self.log.say("terminating", None);
+        self.parts.log.say("terminating", None);
         self.drain(turn.now);
     }
 
@@ -404,12 +398,12 @@ impl<'a> Server<'a> {
             return;
         }
         if self.upgrade.is_some() {
-            return self.log.say("successor already in progress", None);
+            return self.parts.log.say("successor already in progress", None);
         }
-        match self.net.start_process(&self.program) {
+        match self.parts.net.start_process(self.parts.program) {
             Ok(successor) => {
                 let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
-                let mut line = self.log.begin();
+                let mut line = self.parts.log.begin();
                 log::write(line.push("successor ").number(pid.into()).push(" started"));
                 self.upgrade = Some(now + READY);
                 if let Some(channel) = successor.channel() {
@@ -425,13 +419,13 @@ impl<'a> Server<'a> {
                     let _ = watch(&self.epoll, pidfd, SUCCESSOR << KIND, flags);
                 }
             }
-            Err(error) => self.log.fail("successor failed: ", &error),
+            Err(error) => self.parts.log.fail("successor failed: ", &error),
         }
     }
 
     fn look_after_successor(&mut self, now: u64) {
         let Some(end) = self.upgrade else { return };
-        let Some(successor) = self.net.successor() else {
+        let Some(successor) = self.parts.net.successor() else {
             self.upgrade = None;
             return;
         };
@@ -449,13 +443,13 @@ impl<'a> Server<'a> {
         self.upgrade = None;
         match outcome {
             Ok(()) => {
-                let mut line = self.log.begin();
+                let mut line = self.parts.log.begin();
                 log::write(line.push("successor ").number(pid.into()).push(" ready"));
                 if self.draining.is_none() {
                     self.drain(now);
                 }
             }
-            Err(failure) => self.log.fail("successor failed: ", &failure),
+            Err(failure) => self.parts.log.fail("successor failed: ", &failure),
         }
     }
 }

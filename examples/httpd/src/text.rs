@@ -2,20 +2,26 @@
 
 use core::fmt;
 
-/// Up to `N` bytes of text; what does not fit is cut off.
+/// The longest text: a line of the log, an answer.
+pub const LONGEST: usize = 512;
+
+/// Up to [`LONGEST`] bytes of text; what does not fit is cut off.
+///
+/// It has one size, and what it does is not inlined: most of the program's lines
+/// call it.
 #[derive(Clone, Copy)]
-pub struct Text<const N: usize> {
-    bytes: [u8; N],
+pub struct Text {
     length: usize,
+    bytes: [u8; LONGEST],
 }
 
-impl<const N: usize> Text<N> {
+impl Text {
     /// `Text::new()` — An empty text.
     #[must_use]
     pub const fn new() -> Self {
         Text {
-            bytes: [0; N],
             length: 0,
+            bytes: [0; LONGEST],
         }
     }
 
@@ -26,16 +32,26 @@ impl<const N: usize> Text<N> {
     }
 
     /// `text.number(n)` — Appends a number in decimal digits.
-    pub fn number(&mut self, number: u64) -> &mut Self {
-        number_of(&mut self.bytes, &mut self.length, number);
+    #[inline(never)]
+    pub fn number(&mut self, mut number: u64) -> &mut Self {
+        // u64::MAX has 20.
+        let mut digits = [b'0'; 20];
+        let mut first = digits.len();
+        for digit in digits.iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+            first -= 1;
+            if number == 0 {
+                break;
+            }
+        }
+        self.append(digits.get(first..).unwrap_or_default());
         self
     }
 
     /// `text.end_with(byte)` — Appends, if need be over the last byte.
     pub fn end_with(&mut self, byte: u8) {
-        if self.length >= N {
-            self.length = N.saturating_sub(1);
-        }
+        self.length = self.length.min(LONGEST - 1);
         self.append(&[byte]);
     }
 
@@ -57,52 +73,31 @@ impl<const N: usize> Text<N> {
         self.length == 0
     }
 
+    #[inline(never)]
     fn append(&mut self, bytes: &[u8]) {
-        append(&mut self.bytes, &mut self.length, bytes);
-    }
-}
-
-// One body for all sizes of text, and not one at each place that writes.
-#[inline(never)]
-fn append(text: &mut [u8], length: &mut usize, bytes: &[u8]) {
-    let room = text.get_mut(*length..).unwrap_or_default();
-    let taken = room.len().min(bytes.len());
-    if let (Some(room), Some(bytes)) = (room.get_mut(..taken), bytes.get(..taken)) {
-        room.copy_from_slice(bytes);
-        *length += taken;
-    }
-}
-
-#[inline(never)]
-fn number_of(text: &mut [u8], length: &mut usize, mut number: u64) {
-    // u64::MAX has 20.
-    let mut digits = [b'0'; 20];
-    let mut first = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit += (number % 10) as u8;
-        number /= 10;
-        first -= 1;
-        if number == 0 {
-            break;
+        for &byte in bytes {
+            if let Some(place) = self.bytes.get_mut(self.length) {
+                *place = byte;
+                self.length += 1;
+            }
         }
     }
-    append(text, length, digits.get(first..).unwrap_or_default());
 }
 
-impl<const N: usize> Default for Text<N> {
+impl Default for Text {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<const N: usize> fmt::Write for Text<N> {
+impl fmt::Write for Text {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.append(text.as_bytes());
         Ok(())
     }
 }
 
-impl<const N: usize> fmt::Debug for Text<N> {
+impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.as_bytes().escape_ascii())
     }
@@ -115,7 +110,7 @@ mod tests {
     #[test]
     fn numbers_have_their_digits() {
         for number in [0, 1, 9, 10, 99, 100, 8080, u64::from(u32::MAX), u64::MAX] {
-            let mut text = Text::<20>::new();
+            let mut text = Text::new();
             text.number(number);
             assert_eq!(text.as_bytes(), std::format!("{number}").as_bytes());
         }
@@ -123,12 +118,17 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_cut_off() {
-        let mut text = Text::<4>::new();
-        text.push("abc").push("def").push("g").number(7);
-        assert_eq!(text.as_bytes(), b"abcd");
-        assert_eq!(text.len(), 4);
+        let mut text = Text::new();
+        text.push([b'a'; LONGEST - 1])
+            .push("bc")
+            .push("d")
+            .number(7);
+        assert_eq!(text.len(), LONGEST);
+        assert_eq!(text.as_bytes()[LONGEST - 2..], *b"ab");
         text.end_with(b'\n');
-        assert_eq!(text.as_bytes(), b"abc\n");
-        assert_eq!(Text::<4>::new().push("ab").as_bytes(), b"ab");
+        assert_eq!(text.as_bytes()[LONGEST - 2..], *b"a\n");
+        let mut text = Text::new();
+        text.push("ab").end_with(b'\n');
+        assert_eq!(text.as_bytes(), b"ab\n");
     }
 }

@@ -103,27 +103,39 @@ pub fn exit(status: i32) -> ! {
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// One line on stderr that says where, and exit status 101 as std has it.
+/// One line on stderr, and exit status 101 as std has it.
 ///
-/// What the panic says is left out: it would bring the formatter, some
-/// kilobytes, into programs that have no other use for it.
+/// A build with debug assertions says where. What the panic says is left out, and
+/// from a release where, too: it would bring the formatter and the places of all
+/// panics, some kilobytes, into programs that are made not to panic.
 #[cfg(not(feature = "panic-is-a-link-error"))]
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    let mut line = Line {
-        text: [0; 256],
-        length: 0,
-    };
-    line.push(b"panicked at ");
+    say(b"panicked");
+    #[cfg(debug_assertions)]
     if let Some(location) = info.location() {
-        line.push(location.file().as_bytes());
-        line.push(b":");
-        line.number(location.line());
+        let mut number = location.line();
+        let mut digits = *b":0000000000\n";
+        for digit in digits.iter_mut().skip(1).take(10).rev() {
+            #[allow(clippy::cast_possible_truncation)]
+            let last = (number % 10) as u8;
+            *digit += last;
+            number /= 10;
+        }
+        say(b" at ");
+        say(location.file().as_bytes());
+        say(&digits);
+        exit(101);
     }
-    line.push(b"\n");
-    // SAFETY: the kernel reads `length` bytes, which the array has.
-    unsafe { arch::syscall3(arch::WRITE, 2, line.text.as_ptr().addr(), line.length) };
+    let _ = info;
+    say(b"\n");
     exit(101)
+}
+
+#[cfg(not(feature = "panic-is-a-link-error"))]
+fn say(text: &[u8]) {
+    // SAFETY: the kernel reads as many bytes as there are.
+    unsafe { arch::syscall3(arch::WRITE, 2, text.as_ptr().addr(), text.len()) };
 }
 
 /// A program that can panic does not link.
@@ -134,34 +146,4 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
         safe fn a_panic_is_reachable() -> !;
     }
     a_panic_is_reachable()
-}
-
-/// A line in the making; what does not fit is cut off.
-#[cfg(not(feature = "panic-is-a-link-error"))]
-struct Line {
-    text: [u8; 256],
-    length: usize,
-}
-
-#[cfg(not(feature = "panic-is-a-link-error"))]
-impl Line {
-    fn push(&mut self, text: &[u8]) {
-        for &byte in text {
-            if let Some(place) = self.text.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
-        }
-    }
-
-    fn number(&mut self, number: u32) {
-        let mut unit = 1_000_000_000;
-        while unit > 0 {
-            if number >= unit || unit == 1 {
-                #[allow(clippy::cast_possible_truncation)]
-                self.push(&[b'0' + (number / unit % 10) as u8]);
-            }
-            unit /= 10;
-        }
-    }
 }
