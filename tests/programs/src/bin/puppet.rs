@@ -1,0 +1,401 @@
+//! `puppet [SOCKET]`: a program that does with its `Net` what it is told, a line at a time, and
+//! answers each with one line, `ok …` or `error …`.
+//!
+//! Lines come from stdin and answers go to stdout, unless it is given the path of a seqpacket
+//! socket: then it connects there, and so does every successor of it, each for itself.
+//!
+//! A word is bytes, of which `\xNN` is one in hexadecimal; `''` is the empty word. `H` is the
+//! number of a handle, counted from 0 in the order in which this process got them.
+//!
+//! ```text
+//! inherit [missing-pid]
+//! listen NETWORK ADDRESS [OPTION]...      backlog=N mode=OCTAL name=WORD nonblocking[=no]
+//! listen-tcp NETWORK ADDRESS [OPTION]...  replace-stale reuse-port
+//! listen-unix NETWORK PATH [OPTION]...
+//! insert NAME FD      claim NAME          iter
+//! accept H            write FD WORD       close-fd FD
+//! close H             close-and-unlink H  retire
+//! ready [keep]        start               wait MILLISECONDS
+//! exit STATUS
+//! ```
+//!
+//! A socket is described as `H fd=N name=WORD KIND ADDRESS inherited|fresh claimed|unclaimed`,
+//! with `-` for a handle that this process never got, and for an address where there is none.
+#![no_std]
+#![no_main]
+#![allow(unsafe_code)] // What the kernel left on the stack; fds that are named by their numbers.
+
+use core::fmt::{self, Write as _};
+use core::mem::MaybeUninit;
+use core::net::SocketAddr;
+use core::str;
+
+use gracenet::{
+    Deadline, Entry, Errno, Handle, InheritOptions, Kind, ListenOptions, Net, Program, Unclaimed,
+};
+use heapless::{String, Vec};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::{io, net};
+
+gracenet_start::main!(run);
+
+/// What a table has room for here.
+const CAPACITY: usize = 8;
+
+type Line = Vec<u8, 1024>;
+type Answer = String<8192>;
+type Word = Vec<u8, 512>;
+
+/// What is answered when something is wrong.
+enum Wrong {
+    /// The command: this is no word of the language, or one too few.
+    Command,
+    /// What was commanded: the answer says why.
+    Failed,
+}
+
+impl From<fmt::Error> for Wrong {
+    fn from(_: fmt::Error) -> Wrong {
+        Wrong::Command
+    }
+}
+
+fn run(start: gracenet_start::Args) -> i32 {
+    // SAFETY: what the kernel left on the stack, which nobody changes.
+    let program = unsafe { Program::from_raw(start.argv, start.envp) };
+    let orders = match program.args().iter().nth(1) {
+        None => Orders::Stdio,
+        Some(path) => match connect(path.to_bytes()) {
+            Ok(socket) => Orders::Socket(socket),
+            Err(_) => return 120,
+        },
+    };
+    let mut puppet = Puppet {
+        program,
+        net: Net::new(),
+        handles: Vec::new(),
+    };
+    let mut line = Line::new();
+    while orders.read(&mut line) {
+        let mut answer = Answer::new();
+        let _ = answer.push_str("ok");
+        match puppet.obey(&line, &mut answer) {
+            Ok(None) | Err(Wrong::Failed) => {}
+            Ok(Some(status)) => return status,
+            Err(Wrong::Command) => {
+                answer.clear();
+                let _ = answer.push_str("error no such command");
+            }
+        }
+        orders.answer(answer);
+    }
+    0
+}
+
+/// Above all numbers that a test gives sockets.
+const OUT_OF_THE_WAY: RawFd = 100;
+
+fn connect(path: &[u8]) -> Result<OwnedFd, Errno> {
+    let socket = net::socket_with(
+        net::AddressFamily::UNIX,
+        net::SocketType::SEQPACKET,
+        net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let socket = io::fcntl_dupfd_cloexec(&socket, OUT_OF_THE_WAY)?;
+    net::connect(&socket, &net::SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+/// Where orders come from.
+enum Orders {
+    Stdio,
+    Socket(OwnedFd),
+}
+
+impl Orders {
+    /// Reads a line; whether there is one.
+    fn read(&self, line: &mut Line) -> bool {
+        line.clear();
+        match self {
+            Orders::Socket(socket) => {
+                let mut buffer = [MaybeUninit::uninit(); 1024];
+                match net::recv(socket, buffer.as_mut_slice(), net::RecvFlags::empty()) {
+                    Ok(((bytes, _), _)) => {
+                        !bytes.is_empty() && line.extend_from_slice(bytes).is_ok()
+                    }
+                    Err(_) => false,
+                }
+            }
+            Orders::Stdio => loop {
+                let mut byte = [0];
+                match io::read(standard(0), &mut byte) {
+                    Ok(1) if byte == *b"\n" => return true,
+                    Ok(1) if line.extend_from_slice(&byte).is_ok() => {}
+                    Err(Errno::INTR) => {}
+                    _ => return false,
+                }
+            },
+        }
+    }
+
+    fn answer(&self, mut answer: Answer) {
+        let _ = match self {
+            Orders::Socket(socket) => {
+                net::send(socket, answer.as_bytes(), net::SendFlags::NOSIGNAL)
+            }
+            Orders::Stdio => {
+                if answer.push('\n').is_err() {
+                    answer.clear();
+                    let _ = answer.push_str("error the answer is too long\n");
+                }
+                io::write(standard(1), answer.as_bytes())
+            }
+        };
+    }
+}
+
+fn standard(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: whoever starts a puppet gives it a stdin and a stdout, and nothing here closes them.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+struct Puppet<'a> {
+    program: Program<'a>,
+    net: Net<CAPACITY>,
+    handles: Vec<Handle, 64>,
+}
+
+impl Puppet<'_> {
+    /// Does what `line` says and answers; the exit status, if it was `exit`.
+    fn obey(&mut self, line: &[u8], answer: &mut Answer) -> Result<Option<i32>, Wrong> {
+        let mut words = line
+            .split(|byte| *byte == b' ')
+            .filter(|word| !word.is_empty());
+        let command = words.next().ok_or(Wrong::Command)?;
+        let mut next = || unescape(words.next().ok_or(Wrong::Command)?);
+        match command {
+            b"inherit" => {
+                let accept_missing_pid = next().is_ok_and(|word| word == b"missing-pid");
+                let options = InheritOptions { accept_missing_pid };
+                // SAFETY: nobody here owns the fds from 3 up before this.
+                match unsafe { Net::inherit_with(self.program.environ(), options) } {
+                    Ok(net) => {
+                        self.net = net;
+                        let (count, generation) = (self.net.len(), self.net.generation());
+                        write!(answer, " {count} generation={generation}")?;
+                    }
+                    Err(error) => return failed(answer, &error),
+                }
+            }
+            b"listen" | b"listen-tcp" | b"listen-unix" => {
+                let (network, address) = (next()?, next()?);
+                let mut name = Word::new();
+                let mut options = ListenOptions::new();
+                while let Ok(word) = next() {
+                    options = match option(&word)? {
+                        Choice::Backlog(backlog) => options.backlog(backlog),
+                        Choice::Mode(mode) => options.mode(mode),
+                        Choice::Nonblocking(nonblocking) => options.nonblocking(nonblocking),
+                        Choice::ReplaceStale => options.replace_stale(true),
+                        Choice::ReusePort => options.reuse_port(true),
+                        Choice::Name(word) => {
+                            name = word;
+                            options
+                        }
+                    }
+                }
+                if !name.is_empty() {
+                    options = options.name(str::from_utf8(&name).map_err(|_| Wrong::Command)?);
+                }
+                let listening = match command {
+                    b"listen" => self.net.listen_with(&network, &address, &options),
+                    b"listen-tcp" => {
+                        let address: SocketAddr = parse(&address)?;
+                        self.net.listen_tcp_with(&network, address, &options)
+                    }
+                    _ => self.net.listen_unix_with(&network, &address, &options),
+                };
+                match listening {
+                    Ok(handle) => self.got(handle, answer)?,
+                    Err(error) => return failed(answer, &error),
+                }
+            }
+            b"insert" => {
+                let (name, fd) = (next()?, parse(&next()?)?);
+                // SAFETY: the test says that it is there, and for the table to own.
+                let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                match self.net.insert(&name, fd) {
+                    Ok(handle) => self.got(handle, answer)?,
+                    Err(refused) => {
+                        failed(answer, &refused)?;
+                        write!(answer, " fd={}", refused.fd.into_raw_fd())?;
+                        return Err(Wrong::Failed);
+                    }
+                }
+            }
+            b"claim" => match self.net.claim(next()?) {
+                Some(handle) => self.got(handle, answer)?,
+                None => return failed(answer, &"nobody has that name"),
+            },
+            b"iter" => {
+                for (index, entry) in self.net.iter().enumerate() {
+                    answer.write_str(if index == 0 { " " } else { " | " })?;
+                    describe(&entry, &self.handles, answer)?;
+                }
+            }
+            b"accept" => match self.net.accept(self.handle(&next()?)?) {
+                Ok(connection) => write!(answer, " fd={}", connection.into_raw_fd())?,
+                Err(error) => return failed(answer, &error),
+            },
+            b"write" => {
+                let (fd, text) = (parse(&next()?)?, next()?);
+                // SAFETY: open, as `accept` has said.
+                let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+                if let Err(errno) = io::write(fd, &text) {
+                    return failed(answer, &errno);
+                }
+            }
+            // SAFETY: this is what the tests do behind the table's back.
+            b"close-fd" => unsafe { io::close(parse(&next()?)?) },
+            b"close" => {
+                if let Err(error) = self.net.close(self.handle(&next()?)?) {
+                    return failed(answer, &error);
+                }
+            }
+            b"close-and-unlink" => {
+                if let Err(error) = self.net.close_and_unlink(self.handle(&next()?)?) {
+                    return failed(answer, &error);
+                }
+            }
+            b"retire" => self.net.retire(),
+            b"ready" => {
+                let keep = next().is_ok_and(|word| word == b"keep");
+                let unclaimed = if keep {
+                    Unclaimed::Keep
+                } else {
+                    Unclaimed::Close
+                };
+                if let Err(error) = self.net.ready_with(unclaimed) {
+                    return failed(answer, &error);
+                }
+            }
+            b"start" => match self.net.start_process(&self.program) {
+                Ok(successor) => write!(answer, " pid={}", successor.pid())?,
+                Err(error) => return failed(answer, &error),
+            },
+            b"wait" => {
+                let deadline = Deadline::after_ms(parse(&next()?)?);
+                match self.net.successor().map(|it| it.wait_ready(deadline)) {
+                    Some(Ok(())) => {}
+                    Some(Err(failure)) => return failed(answer, &failure),
+                    None => return failed(answer, &"there is no successor"),
+                }
+            }
+            b"exit" => return parse(&next()?).map(Some),
+            _ => return Err(Wrong::Command),
+        }
+        Ok(None)
+    }
+
+    fn got(&mut self, handle: Handle, answer: &mut Answer) -> Result<(), Wrong> {
+        self.handles.push(handle).map_err(|_| Wrong::Command)?;
+        let entry = self.net.get(handle).ok_or(Wrong::Command)?;
+        answer.write_str(" ")?;
+        describe(&entry, &self.handles, answer)?;
+        Ok(())
+    }
+
+    fn handle(&self, number: &[u8]) -> Result<Handle, Wrong> {
+        let number: usize = parse(number)?;
+        self.handles.get(number).copied().ok_or(Wrong::Command)
+    }
+}
+
+fn failed<T>(answer: &mut Answer, why: &dyn fmt::Display) -> Result<T, Wrong> {
+    answer.clear();
+    write!(answer, "error {why}")?;
+    Err(Wrong::Failed)
+}
+
+fn describe(entry: &Entry<'_>, handles: &[Handle], answer: &mut Answer) -> fmt::Result {
+    match handles.iter().position(|handle| *handle == entry.handle()) {
+        Some(number) => write!(answer, "{number}")?,
+        None => answer.write_str("-")?,
+    }
+    let fd = rustix::fd::AsFd::as_fd(entry).as_raw_fd();
+    write!(answer, " fd={fd} name={} ", entry.name())?;
+    match entry.kind() {
+        Ok(Kind::Listener(network)) => write!(answer, "listener:{network}")?,
+        Ok(Kind::Datagram(network)) => write!(answer, "datagram:{network}")?,
+        Ok(Kind::Stream(network)) => write!(answer, "stream:{network}")?,
+        Ok(_) => answer.write_str("other")?,
+        Err(error) => write!(answer, "<{error}>")?,
+    }
+    match entry.local_address() {
+        Ok(Some(address)) => write!(answer, " {address}")?,
+        Ok(None) => answer.write_str(" -")?,
+        Err(error) => write!(answer, " <{error}>")?,
+    }
+    answer.write_str(if entry.is_inherited() {
+        " inherited"
+    } else {
+        " fresh"
+    })?;
+    answer.write_str(if entry.is_claimed() {
+        " claimed"
+    } else {
+        " unclaimed"
+    })
+}
+
+enum Choice {
+    Backlog(i32),
+    Mode(u32),
+    Name(Word),
+    Nonblocking(bool),
+    ReplaceStale,
+    ReusePort,
+}
+
+fn option(word: &Word) -> Result<Choice, Wrong> {
+    let mut parts = word.splitn(2, |byte| *byte == b'=');
+    let (key, value) = (parts.next(), parts.next().unwrap_or(b""));
+    Ok(match key {
+        Some(b"backlog") => Choice::Backlog(parse(value)?),
+        Some(b"mode") => {
+            let digits = str::from_utf8(value).map_err(|_| Wrong::Command)?;
+            Choice::Mode(u32::from_str_radix(digits, 8).map_err(|_| Wrong::Command)?)
+        }
+        Some(b"name") => Choice::Name(Word::from_slice(value).map_err(|_| Wrong::Command)?),
+        Some(b"nonblocking") => Choice::Nonblocking(value != b"no"),
+        Some(b"replace-stale") => Choice::ReplaceStale,
+        Some(b"reuse-port") => Choice::ReusePort,
+        _ => return Err(Wrong::Command),
+    })
+}
+
+fn parse<T: str::FromStr>(word: &[u8]) -> Result<T, Wrong> {
+    let text = str::from_utf8(word).map_err(|_| Wrong::Command)?;
+    text.parse().map_err(|_| Wrong::Command)
+}
+
+fn unescape(word: &[u8]) -> Result<Word, Wrong> {
+    let mut bytes = Word::new();
+    let mut rest = if word == b"''" { b"".as_slice() } else { word };
+    while let Some((first, behind)) = rest.split_first() {
+        let byte = match (first, behind) {
+            (b'\\', [b'x', high, low, behind @ ..]) => {
+                rest = behind;
+                let digit = |digit: &u8| (*digit as char).to_digit(16).ok_or(Wrong::Command);
+                (digit(high)? * 16 + digit(low)?) as u8
+            }
+            _ => {
+                rest = behind;
+                *first
+            }
+        };
+        bytes.push(byte).map_err(|_| Wrong::Command)?;
+    }
+    Ok(bytes)
+}

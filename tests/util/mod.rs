@@ -1,0 +1,61 @@
+//! What the stories share.
+#![allow(dead_code, missing_docs, unreachable_pub)] // Each story uses a part.
+
+mod fds;
+
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+pub use fds::{Fd, Fds};
+
+/// The static program `name` of tests/programs, which is built first.
+pub fn program(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let directory = DIRECTORY.get_or_init(|| {
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+        let status = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--release",
+                "--package",
+                "gracenet-test-programs",
+            ])
+            .arg("--target-dir")
+            .arg(&target)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .unwrap();
+        assert!(
+            status.success(),
+            "the programs of the tests cannot be built"
+        );
+        target.join("release")
+    });
+    directory.join(name)
+}
+
+/// Waits until `fd` is readable, and says what was awaited when that takes too long.
+pub fn in_time(fd: BorrowedFd<'_>, awaited: &str) {
+    let limit = Timespec {
+        tv_sec: 20,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    assert!(ready > 0, "waited 20 s for {awaited}");
+}
+
+/// Waits until the process has ended, be it reaped or not.
+pub fn until_gone(pid: Pid) {
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
+        in_time(
+            std::os::fd::AsFd::as_fd(&pidfd),
+            &format!("the end of process {pid}"),
+        );
+    }
+}
