@@ -97,14 +97,17 @@ fn lints(workspace: &Workspace) -> Vec<Command> {
         commands.push(command);
     }
     for program in workspace.programs() {
-        let mut command = workspace.cargo(["clippy", "-p"]);
-        command.arg(&program.name);
-        // The test harness of a program without std cannot be built.
-        if !program.test_targets().is_empty() {
-            command.arg("--all-targets");
+        // Its tests one by one: a program without std has no test harness, and
+        // `--all-targets` would ask for one.
+        let tests = program.test_targets().into_iter().map(|mut target| {
+            target.extend(["--profile".to_owned(), "test".to_owned()]);
+            target
+        });
+        for target in std::iter::once(Vec::new()).chain(tests) {
+            let mut command = workspace.cargo(["clippy", "-p"]);
+            command.arg(&program.name).args(target).args(DENY);
+            commands.push(command);
         }
-        command.args(DENY);
-        commands.push(command);
     }
     commands
 }
