@@ -1,5 +1,5 @@
 //! `cargo xtask ci`: everything a change has to pass, the quick things first; it
-//! stops at the first failure.
+//! stops at the first failure unless told to go on.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Restarts of the demo.
     #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..))]
     restarts: u32,
+    /// Go on after a failure.
+    #[arg(long)]
+    keep_going: bool,
 }
 
 /// Runs all steps, prints how long each took, and ends with a count.
@@ -43,15 +46,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     ];
 
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();
-    let mut failure = None;
+    let mut failures = Vec::new();
     for (name, step) in steps {
         eprintln!("==> {name}");
         let begun = Instant::now();
         match step() {
             Ok(outcome) => done.push((name, begun.elapsed(), outcome)),
             Err(why) => {
-                failure = Some((name, why));
-                break;
+                eprintln!("error: {name}: {why:#}");
+                failures.push((name, why));
+                if !options.keep_going {
+                    break;
+                }
             }
         }
     }
@@ -67,16 +73,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             Outcome::NotRun(why) => println!("{seconds:7.1} s  {name}: not run: {why}"),
         }
     }
-    match failure {
-        None => {
-            println!("{passed} passed, 0 failed");
-            Ok(Outcome::Done)
-        }
-        Some((name, why)) => {
-            println!("failed: {name}: {why:#}");
-            println!("{passed} passed, 1 failed");
-            bail!("{name} failed");
-        }
+    for (name, why) in &failures {
+        println!("failed: {name}: {why:#}");
+    }
+    println!("{passed} passed, {} failed", failures.len());
+    match failures.first() {
+        None => Ok(Outcome::Done),
+        Some((name, _)) => bail!("{name} failed"),
     }
 }
 
