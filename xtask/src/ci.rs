@@ -4,7 +4,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::step::{self, Outcome};
 use crate::workspace::Workspace;
@@ -70,6 +70,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
                 passed += 1;
                 println!("{seconds:7.1} s  {name}");
             }
+            Outcome::Failed => println!("{seconds:7.1} s  {name}: failed"),
             Outcome::NotRun(why) => println!("{seconds:7.1} s  {name}: not run: {why}"),
         }
     }
@@ -77,10 +78,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         println!("failed: {name}: {why:#}");
     }
     println!("{passed} passed, {} failed", failures.len());
-    match failures.first() {
-        None => Ok(Outcome::Done),
-        Some((name, _)) => bail!("{name} failed"),
-    }
+    Ok(if failures.is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
 }
 
 fn commands(commands: impl IntoIterator<Item = Command>) -> Result<Outcome> {

@@ -61,6 +61,7 @@ fn main() -> ExitCode {
             eprintln!("not run: {why}");
             ExitCode::SUCCESS
         }
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(why) => {
             eprintln!("error: {why:#}");
             ExitCode::FAILURE

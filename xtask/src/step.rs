@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// What became of a task that did not fail.
+/// What became of a task.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// It was done, and all is well.
@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     /// It could not be done for a reason that is not the project's: the text
     /// completes "not run: ".
     NotRun(String),
+    /// It failed, and has said why itself.
+    Failed,
 }
 
 /// `run(command)` — runs it, with its output on stderr, and fails unless it

@@ -81,6 +81,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         println!("{GOLDEN} is written");
         return Ok(Outcome::Done);
     }
+    if !path.exists() {
+        bail!("there is no {GOLDEN} yet: --bless writes it");
+    }
     if let Some(difference) = old.difference(&new) {
         bail!("{GOLDEN} is not what happens (--bless writes it anew):\n{difference}");
     }

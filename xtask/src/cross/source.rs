@@ -38,10 +38,8 @@ pub(crate) fn find(toolchain: &Toolchain, cache: &Path) -> Result<Source> {
         return Ok(Source::Here(library));
     }
     for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
-        match step::tool(tool)? {
-            Ok(_) => {}
-            Err(Outcome::NotRun(why)) => return Ok(Source::NotRun(why)),
-            Err(Outcome::Done) => {}
+        if let Err(Outcome::NotRun(why)) = step::tool(tool)? {
+            return Ok(Source::NotRun(why));
         }
     }
     let Some(package) = download(toolchain, cache)? else {
