@@ -71,6 +71,8 @@ pub(crate) struct Server<'a> {
     /// Until when everything must be closed.
     draining: Option<u64>,
     terminated: bool,
+    /// Until when it has been said that nothing can be accepted.
+    complain_at: u64,
 }
 
 impl<'a> Server<'a> {
@@ -93,6 +95,7 @@ impl<'a> Server<'a> {
             upgrade: None,
             draining: None,
             terminated: false,
+            complain_at: 0,
         };
         server.resume()?;
         Ok(server)
@@ -134,11 +137,7 @@ impl<'a> Server<'a> {
                         let key = Key::from_bits(data);
                         self.client(key, &mut turn, Happened::Event(event.flags));
                     }
-                    SIGNAL => {
-                        if self.read_signals(&mut turn) {
-                            return 0;
-                        }
-                    }
+                    SIGNAL if self.read_signals(&mut turn) => return 0,
                     LISTENER => self.accept((data & 0xff) as usize, &mut turn),
                     // The successor is looked after in any case.
                     _ => {}

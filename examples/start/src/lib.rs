@@ -22,6 +22,8 @@
 //! `unsafe` is allowed in this file for the call across the program's boundary
 //! and for two system calls.
 
+// A test harness has a panic handler and memory routines of its own.
+#![cfg(not(test))]
 #![no_std]
 #![allow(unsafe_code)]
 
