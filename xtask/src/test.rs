@@ -1,5 +1,5 @@
-//! `cargo xtask test`: the programs that the stories start, then unit, doc and
-//! story tests.
+//! `cargo xtask test`: unit, doc and story tests. The stories build the programs
+//! that they start themselves.
 
 use anyhow::Result;
 
@@ -8,10 +8,6 @@ use crate::workspace::Workspace;
 
 /// Runs every test that there is.
 pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
-    for program in workspace.programs() {
-        let mut build = workspace.cargo(["build", "--release", "-p"]);
-        step::run(build.arg(&program.name))?;
-    }
     for package in ["gracenet", "xtask"] {
         step::run(workspace.cargo(["test", "-p"]).arg(package))?;
     }
