@@ -10,7 +10,7 @@ usage: gracenet-httpd [--tag TEXT] [--drain MS] [--max-connections N]
   --max-connections N   as many at a time, up to 1024 (256)
   --replace-stale       replace a socket file that nobody listens on
 
-NETWORK is tcp, tcp4, tcp6, unix or unixpacket. SIGUSR2 or SIGHUP replaces the
+NETWORK is tcp, tcp4, tcp6 or unix. SIGUSR2 or SIGHUP replaces the
 program with its file's present version; SIGTERM or SIGINT ends it.
 ";
 
@@ -51,6 +51,8 @@ pub enum Refusal<'a> {
     Value(&'a [u8], &'a [u8]),
     /// There is nothing to listen on.
     NoAddress,
+    /// No such network, or none that carries streams.
+    Network(&'a [u8]),
     /// A network stands alone.
     Unpaired(&'a [u8]),
     /// More than [`LISTENERS`].
@@ -67,6 +69,7 @@ impl<'a> Refusal<'a> {
             Refusal::Missing(option) => [option, b"", b": a value is missing"],
             Refusal::Value(option, value) => [option, value, b": not a value it takes"],
             Refusal::NoAddress => [b"", b"", b"nothing to listen on"],
+            Refusal::Network(network) => [network, b"", b": no such network"],
             Refusal::Unpaired(network) => [network, b"", b": an address is missing"],
             Refusal::TooMany => [b"", b"", b"more than 8 addresses"],
         }
@@ -98,7 +101,10 @@ pub fn parse<'a>(
     while let Some(argument) = arguments.next() {
         if plain || !argument.starts_with(b"-") {
             match network.take() {
-                None => network = Some(argument),
+                None if NETWORKS.iter().any(|known| known.as_bytes() == argument) => {
+                    network = Some(argument);
+                }
+                None => return Err(Refusal::Network(argument)),
                 Some(network) => options
                     .listeners
                     .push((network, argument))
@@ -159,6 +165,9 @@ const OPTIONS: [&str; 7] = [
     "-h",
     "--",
 ];
+
+/// Those that carry streams, which HTTP needs.
+const NETWORKS: [&str; 4] = ["tcp", "tcp4", "tcp6", "unix"];
 
 /// `--option=value` in its parts.
 fn split(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -243,6 +252,8 @@ mod tests {
             ("--", Refusal::NoAddress),
             ("-h", Refusal::Help),
             ("tcp :80 --help", Refusal::Help),
+            ("udp :80", Refusal::Network(b"udp")),
+            ("tcp :80 unixpacket /x", Refusal::Network(b"unixpacket")),
             ("tcp", Refusal::Unpaired(b"tcp")),
             ("tcp :80 unix", Refusal::Unpaired(b"unix")),
             ("--tag", Refusal::Missing(b"--tag")),

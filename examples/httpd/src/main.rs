@@ -20,7 +20,7 @@ use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Handle, ListenOptions, Net, Program};
+use gracenet::{Handle, ListenError, ListenOptions, Net, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Refusal};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
@@ -166,6 +166,10 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
                     .push(": ");
                 let _ = write!(line, "{error}");
                 log::write(&mut line);
+                if matches!(error, ListenError::Address(_)) {
+                    log::print(args::USAGE.as_bytes());
+                    return 2;
+                }
                 return 1;
             }
         }

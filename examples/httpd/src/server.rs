@@ -214,9 +214,12 @@ impl<'a> Server<'a> {
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: it waits, and would be reported
                 // again at once.
                 Err(errno) => {
-                    self.parts
-                        .log
-                        .say("accept4: os error ", Some(number(errno)));
+                    if self.complain_at <= turn.now {
+                        self.parts
+                            .log
+                            .say("accept4: os error ", Some(number(errno)));
+                        self.complain_at = turn.now + PAUSE;
+                    }
                     return self.pause(turn.now + PAUSE);
                 }
             }
