@@ -20,7 +20,8 @@
 //! ```
 //!
 //! A socket is described as `H fd=N name=WORD KIND ADDRESS inherited|fresh claimed|unclaimed`,
-//! with `-` for a handle that this process never got, and for an address where there is none.
+//! with `-` for a handle that this process never got, and for an address where there is none. A
+//! space within a word is `\x20`.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)] // What the kernel left on the stack; fds that are named by their numbers.
@@ -34,7 +35,9 @@ use gracenet::{
     Deadline, Entry, Errno, Handle, InheritOptions, Kind, ListenOptions, Net, Program, Unclaimed,
 };
 use heapless::{String, Vec};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{
+    AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd,
+};
 use rustix::{io, net};
 
 gracenet_start::main!(run);
@@ -259,12 +262,14 @@ impl Puppet<'_> {
             // SAFETY: this is what the tests do behind the table's back.
             b"close-fd" => unsafe { io::close(parse(&next()?)?) },
             b"close" => {
-                if let Err(error) = self.net.close(self.handle(&next()?)?) {
+                let handle = self.handle(&next()?)?;
+                if let Err(error) = self.net.close(handle) {
                     return failed(answer, &error);
                 }
             }
             b"close-and-unlink" => {
-                if let Err(error) = self.net.close_and_unlink(self.handle(&next()?)?) {
+                let handle = self.handle(&next()?)?;
+                if let Err(error) = self.net.close_and_unlink(handle) {
                     return failed(answer, &error);
                 }
             }
@@ -323,19 +328,19 @@ fn describe(entry: &Entry<'_>, handles: &[Handle], answer: &mut Answer) -> fmt::
         Some(number) => write!(answer, "{number}")?,
         None => answer.write_str("-")?,
     }
-    let fd = rustix::fd::AsFd::as_fd(entry).as_raw_fd();
-    write!(answer, " fd={fd} name={} ", entry.name())?;
+    write!(answer, " fd={} name=", entry.as_fd().as_raw_fd())?;
+    write!(WithoutSpaces(answer), "{}", entry.name())?;
     match entry.kind() {
-        Ok(Kind::Listener(network)) => write!(answer, "listener:{network}")?,
-        Ok(Kind::Datagram(network)) => write!(answer, "datagram:{network}")?,
-        Ok(Kind::Stream(network)) => write!(answer, "stream:{network}")?,
-        Ok(_) => answer.write_str("other")?,
-        Err(error) => write!(answer, "<{error}>")?,
+        Ok(Kind::Listener(network)) => write!(answer, " listener:{network} ")?,
+        Ok(Kind::Datagram(network)) => write!(answer, " datagram:{network} ")?,
+        Ok(Kind::Stream(network)) => write!(answer, " stream:{network} ")?,
+        Ok(_) => answer.write_str(" other ")?,
+        Err(error) => write!(answer, " kind:{} ", error.errno())?,
     }
     match entry.local_address() {
-        Ok(Some(address)) => write!(answer, " {address}")?,
-        Ok(None) => answer.write_str(" -")?,
-        Err(error) => write!(answer, " <{error}>")?,
+        Ok(Some(address)) => write!(WithoutSpaces(answer), "{address}")?,
+        Ok(None) => answer.write_str("-")?,
+        Err(error) => write!(answer, "address:{}", error.errno())?,
     }
     answer.write_str(if entry.is_inherited() {
         " inherited"
@@ -347,6 +352,18 @@ fn describe(entry: &Entry<'_>, handles: &[Handle], answer: &mut Answer) -> fmt::
     } else {
         " unclaimed"
     })
+}
+
+/// Writes spaces so that words are told apart.
+struct WithoutSpaces<'a>(&'a mut Answer);
+
+impl fmt::Write for WithoutSpaces<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| match char {
+            ' ' => self.0.write_str("\\x20"),
+            other => self.0.write_char(other),
+        })
+    }
 }
 
 enum Choice {
