@@ -1,17 +1,24 @@
 //! What the stories share.
-#![allow(dead_code, missing_docs, unreachable_pub)] // Each story uses a part.
+#![allow(dead_code, missing_docs, unreachable_pub, unused_imports)] // Each story uses a part.
 
 mod fds;
+mod netns;
+mod puppet;
+mod socket;
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub use fds::{Fd, Fds};
+pub use netns::{in_network_namespace, without_ipv6};
+pub use puppet::{Entry, Puppet, Start, word};
+pub use socket::{address, bound, listener, mptcp, reuse_port, socket};
 
 /// The static program `name` of tests/programs, which is built first.
 pub fn program(name: &str) -> PathBuf {
@@ -46,7 +53,9 @@ pub fn in_time(fd: BorrowedFd<'_>, awaited: &str) {
         tv_sec: 20,
         tv_nsec: 0,
     };
-    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+    let ready =
+        rustix::io::retry_on_intr(|| poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)))
+            .unwrap();
     assert!(ready > 0, "waited 20 s for {awaited}");
 }
 
@@ -57,5 +66,27 @@ pub fn until_gone(pid: Pid) {
             std::os::fd::AsFd::as_fd(&pidfd),
             &format!("the end of process {pid}"),
         );
+    }
+}
+
+/// Says that it is over when it is dropped, also by a test that fails: threads that go on until
+/// then must not outlive it.
+#[derive(Debug, Default)]
+pub struct Done(AtomicBool);
+
+impl Done {
+    pub fn is_over(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Over when the answer is dropped.
+    pub fn at_the_end(&self) -> impl Drop + '_ {
+        struct End<'a>(&'a Done);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.0.store(true, Ordering::Relaxed);
+            }
+        }
+        End(self)
     }
 }
