@@ -6,9 +6,9 @@
 
 #![allow(unsafe_code)]
 
-use core::fmt::{Display, Write as _};
-
 use gracenet_httpd::text::Text;
+
+use crate::report::Parts;
 
 /// The lines of this process.
 #[derive(Clone, Copy, Debug)]
@@ -45,10 +45,10 @@ impl Log {
 
     /// Writes a line about something that failed.
     #[inline(never)]
-    pub(crate) fn fail(self, what: &str, why: &dyn Display) {
+    pub(crate) fn fail(self, what: &str, why: Parts) {
         let mut line = self.begin();
         line.push(what);
-        let _ = write!(line, "{why}");
+        why.write(&mut line);
         write(&mut line);
     }
 }

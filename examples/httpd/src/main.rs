@@ -13,12 +13,13 @@
 
 mod connection;
 mod log;
+mod report;
 mod server;
 
 use core::cell::UnsafeCell;
-use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use gracenet::addr::Address;
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Handle, ListenError, ListenOptions, Net, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Refusal};
@@ -32,6 +33,7 @@ use rustix::io::{Errno, fcntl_getfd};
 
 use crate::connection::Connection;
 use crate::log::Log;
+use crate::report::Report as _;
 use crate::server::{Parts, Server};
 
 /// What this build says of itself, unless the command line knows better.
@@ -125,7 +127,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
         Err(error) => {
-            log.fail("inherit: ", &error);
+            log.fail("cannot inherit: ", error.parts());
             return 1;
         }
     };
@@ -140,7 +142,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
     let signals = match Signals::new(&signals) {
         Ok(signals) => signals,
         Err(error) => {
-            log.fail("", &error);
+            log.fail("", error.parts());
             return 1;
         }
     };
@@ -154,7 +156,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
                 let _ = listeners.push(listener);
                 let mut line = log.begin();
                 line.push("listening ").push(network).push(" ");
-                describe(&net, listener, &mut line);
+                describe(&net, listener, address, &mut line);
                 log::write(&mut line);
             }
             Err(error) => {
@@ -164,7 +166,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
                     .push(" ")
                     .push(address)
                     .push(": ");
-                let _ = write!(line, "{error}");
+                error.parts().write(&mut line);
                 log::write(&mut line);
                 if matches!(error, ListenError::Address(_)) {
                     log::print(args::USAGE.as_bytes());
@@ -202,20 +204,27 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
             server.run()
         }
         Err(errno) => {
-            let number = errno.raw_os_error().unsigned_abs();
-            log.say("cannot serve: os error ", Some(number.into()));
+            log.fail("cannot serve", errno.parts());
             1
         }
     }
 }
 
-/// Where it listens, which for port 0 only the kernel knows, and since when.
-fn describe(net: &Net<LISTENERS>, listener: Handle, line: &mut Text) {
+/// Where it listens, and since when. It is said as it was asked for, but for the
+/// port: for port 0 only the kernel knows which.
+fn describe(net: &Net<LISTENERS>, listener: Handle, asked: &[u8], line: &mut Text) {
     let Some(entry) = net.get(listener) else {
         return;
     };
-    if let Ok(Some(address)) = entry.local_address() {
-        let _ = write!(line, "{address}");
+    match entry.local_address() {
+        Ok(Some(Address::Inet(address))) => {
+            let port = asked.iter().rev().take_while(|&&byte| byte != b':').count();
+            line.push(asked.get(..asked.len() - port).unwrap_or_default());
+            line.number(address.port.into());
+        }
+        _ => {
+            line.push(asked);
+        }
     }
     line.push(if entry.is_inherited() {
         " (inherited)"

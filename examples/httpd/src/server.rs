@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use crate::connection::{Around, Connection, Happened, Next};
 use crate::log::{self, Log};
+use crate::report::Report as _;
 
 /// How long a successor may take until it is ready, in milliseconds.
 const READY: u64 = 10_000;
@@ -120,9 +121,7 @@ impl<'a> Server<'a> {
                 Ok(come) => come,
                 Err(Errno::INTR) => 0,
                 Err(errno) => {
-                    self.parts
-                        .log
-                        .say("epoll_wait: os error ", Some(number(errno)));
+                    self.parts.log.fail("epoll_wait", errno.parts());
                     return 1;
                 }
             };
@@ -215,9 +214,7 @@ impl<'a> Server<'a> {
                 // again at once.
                 Err(errno) => {
                     if self.complain_at <= turn.now {
-                        self.parts
-                            .log
-                            .say("accept4: os error ", Some(number(errno)));
+                        self.parts.log.fail("accept4", errno.parts());
                         self.complain_at = turn.now + PAUSE;
                     }
                     return self.pause(turn.now + PAUSE);
@@ -421,7 +418,7 @@ impl<'a> Server<'a> {
                     let _ = watch(&self.epoll, pidfd, SUCCESSOR << KIND, flags);
                 }
             }
-            Err(error) => self.parts.log.fail("successor failed: ", &error),
+            Err(error) => self.parts.log.fail("successor failed: ", error.parts()),
         }
     }
 
@@ -451,7 +448,7 @@ impl<'a> Server<'a> {
                     self.drain(now);
                 }
             }
-            Err(failure) => self.parts.log.fail("successor failed: ", &failure),
+            Err(failure) => self.parts.log.fail("successor failed: ", failure.parts()),
         }
     }
 }
@@ -474,9 +471,4 @@ fn watch(
     flags: epoll::EventFlags,
 ) -> Result<(), Errno> {
     epoll::add(epoll, fd, epoll::EventData::new_u64(data), flags)
-}
-
-/// The number of an error.
-fn number(errno: Errno) -> u64 {
-    errno.raw_os_error().unsigned_abs().into()
 }
