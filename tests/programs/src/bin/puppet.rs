@@ -99,13 +99,16 @@ fn run(start: gracenet_start::Args) -> i32 {
 const OUT_OF_THE_WAY: RawFd = 100;
 
 fn connect(path: &[u8]) -> Result<OwnedFd, Errno> {
-    let socket = net::socket_with(
-        net::AddressFamily::UNIX,
-        net::SocketType::SEQPACKET,
-        net::SocketFlags::CLOEXEC,
-        None,
-    )?;
-    let socket = io::fcntl_dupfd_cloexec(&socket, OUT_OF_THE_WAY)?;
+    let socket = {
+        let low = net::socket_with(
+            net::AddressFamily::UNIX,
+            net::SocketType::SEQPACKET,
+            net::SocketFlags::CLOEXEC,
+            None,
+        )?;
+        io::fcntl_dupfd_cloexec(&low, OUT_OF_THE_WAY)?
+    };
+    // Last: from here on the test looks at what this process has open.
     net::connect(&socket, &net::SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
