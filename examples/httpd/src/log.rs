@@ -8,7 +8,7 @@
 
 use gracenet_httpd::text::Text;
 
-use crate::report::Parts;
+use crate::report::Report;
 
 /// The lines of this process.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +44,7 @@ impl Log {
     }
 
     /// Writes a line about something that failed.
-    #[inline(never)]
-    pub(crate) fn fail(self, what: &str, why: Parts) {
+    pub(crate) fn fail(self, what: &str, why: &impl Report) {
         let mut line = self.begin();
         line.push(what);
         why.write(&mut line);

@@ -127,7 +127,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
         Err(error) => {
-            log.fail("cannot inherit: ", error.parts());
+            log.fail("cannot inherit: ", &error);
             return 1;
         }
     };
@@ -142,7 +142,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
     let signals = match Signals::new(&signals) {
         Ok(signals) => signals,
         Err(error) => {
-            log.fail("", error.parts());
+            log.fail("", &error);
             return 1;
         }
     };
@@ -166,7 +166,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
                     .push(" ")
                     .push(address)
                     .push(": ");
-                error.parts().write(&mut line);
+                error.write(&mut line);
                 log::write(&mut line);
                 if matches!(error, ListenError::Address(_)) {
                     log::print(args::USAGE.as_bytes());
@@ -204,7 +204,7 @@ fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
             server.run()
         }
         Err(errno) => {
-            log.fail("cannot serve", errno.parts());
+            log.fail("cannot serve", &errno);
             1
         }
     }

@@ -10,122 +10,97 @@ use rustix::io::Errno;
 
 /// An error that a line of the log can carry.
 pub(crate) trait Report {
-    /// The text for it: `bind: os error 98`.
-    fn parts(&self) -> Parts;
+    /// Appends it to a line: `bind: os error 98`.
+    fn write(&self, line: &mut Text);
 }
 
-/// Two texts and a number: all that an error is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Parts {
-    subject: &'static str,
-    text: &'static str,
-    number: Option<u64>,
-}
+/// No number belongs to the text.
+const NONE: u64 = u64::MAX;
 
-impl Parts {
-    const fn text(text: &'static str) -> Self {
-        Parts {
-            subject: "",
-            text,
-            number: None,
-        }
-    }
-
-    const fn with(text: &'static str, number: u64) -> Self {
-        Parts {
-            subject: "",
-            text,
-            number: Some(number),
-        }
-    }
-
-    /// Appends them.
-    pub(crate) fn write(self, line: &mut Text) {
-        line.push(self.subject).push(self.text);
-        if let Some(number) = self.number {
-            line.number(number);
-        }
+#[inline(never)]
+fn put(line: &mut Text, text: &str, number: u64) {
+    line.push(text);
+    if number != NONE {
+        line.number(number);
     }
 }
 
 impl Report for Errno {
-    fn parts(&self) -> Parts {
-        Parts::with(": os error ", self.raw_os_error().unsigned_abs().into())
+    fn write(&self, line: &mut Text) {
+        put(
+            line,
+            ": os error ",
+            self.raw_os_error().unsigned_abs().into(),
+        );
     }
 }
 
 impl Report for Error {
-    fn parts(&self) -> Parts {
-        Parts {
-            subject: self.operation().as_str(),
-            ..self.errno().parts()
-        }
+    #[inline(never)]
+    fn write(&self, line: &mut Text) {
+        line.push(self.operation().as_str());
+        self.errno().write(line);
     }
 }
 
 impl Report for InheritError {
-    fn parts(&self) -> Parts {
-        match self {
+    fn write(&self, line: &mut Text) {
+        let (text, number) = match self {
+            InheritError::Failed(error) => return error.write(line),
             InheritError::Variable(error) => {
-                let text = " is not a number in range, at byte ";
-                Parts {
-                    subject: error.name(),
-                    ..Parts::with(text, error.at() as u64)
-                }
+                line.push(error.name());
+                (" is not a number in range, at byte ", error.at() as u64)
             }
-            InheritError::BadFd { fd, .. } => {
-                Parts::with("not open: inherited fd ", fd.unsigned_abs().into())
-            }
-            InheritError::TooMany { count, .. } => {
-                Parts::with("more than there is room for: sockets ", (*count).into())
-            }
-            InheritError::Failed(error) => error.parts(),
-            _ => Parts::text("LISTEN_FDNAMES does not name the sockets"),
-        }
+            InheritError::BadFd { fd, .. } => ("not open: fd ", fd.unsigned_abs().into()),
+            InheritError::TooMany { count, .. } => ("no room for so many: ", (*count).into()),
+            _ => ("LISTEN_FDNAMES does not name the sockets", NONE),
+        };
+        put(line, text, number);
     }
 }
 
 impl Report for ListenError {
-    fn parts(&self) -> Parts {
-        match self {
-            ListenError::Address(error) => {
-                Parts::with("not understood, at byte ", error.at() as u64)
-            }
-            ListenError::Failed(error) => error.parts(),
-            _ => Parts::text("no room for another socket"),
-        }
+    fn write(&self, line: &mut Text) {
+        let (text, number) = match self {
+            ListenError::Failed(error) => return error.write(line),
+            ListenError::Address(error) => ("not understood, at byte ", error.at() as u64),
+            _ => ("no room for another socket", NONE),
+        };
+        put(line, text, number);
     }
 }
 
 impl Report for StartError {
-    fn parts(&self) -> Parts {
-        match self {
-            StartError::InProgress => Parts::text("already in progress"),
-            StartError::NoProgram => Parts::text("no program to start"),
-            StartError::TooLarge => Parts::text("arguments and environment are too large"),
-            StartError::FdLimit(fd) => Parts::with("over the limit: fd ", (*fd).into()),
-            StartError::NotOurs(index) => Parts::with("not ours any more: socket ", *index as u64),
-            StartError::Failed(error) => error.parts(),
-            _ => Parts::text("vanished before execve"),
-        }
+    fn write(&self, line: &mut Text) {
+        let (text, number) = match self {
+            StartError::Failed(error) => return error.write(line),
+            StartError::InProgress => ("already in progress", NONE),
+            StartError::NoProgram => ("no program to start", NONE),
+            StartError::TooLarge => ("arguments and environment are too large", NONE),
+            StartError::FdLimit(fd) => ("over the limit: fd ", (*fd).into()),
+            StartError::NotOurs(index) => ("not ours any more: socket ", *index as u64),
+            _ => ("vanished before execve", NONE),
+        };
+        put(line, text, number);
     }
 }
 
 impl Report for Failure {
-    fn parts(&self) -> Parts {
-        match self {
-            Failure::Exited(status) => Parts::with(
+    fn write(&self, line: &mut Text) {
+        let (text, number) = match self {
+            Failure::Failed(error) => return error.write(line),
+            Failure::Exited(status) => (
                 "exited before it was ready, with status ",
                 status.unsigned_abs().into(),
             ),
-            Failure::Killed(signal) => Parts::with(
+            Failure::Killed(signal) => (
                 "killed before it was ready, by signal ",
                 signal.unsigned_abs().into(),
             ),
-            Failure::ClosedChannel => Parts::text("closed its channel before it was ready"),
-            Failure::TimedOut => Parts::text("not ready in time"),
-            Failure::Failed(error) => error.parts(),
-            _ => Parts::text("ended before it was ready"),
-        }
+            Failure::ClosedChannel => ("closed its channel before it was ready", NONE),
+            Failure::TimedOut => ("not ready in time", NONE),
+            _ => ("ended before it was ready", NONE),
+        };
+        put(line, text, number);
     }
 }

@@ -11,7 +11,6 @@ use rustix::io::Errno;
 
 use crate::connection::{Around, Connection, Happened, Next};
 use crate::log::{self, Log};
-use crate::report::Report as _;
 
 /// How long a successor may take until it is ready, in milliseconds.
 const READY: u64 = 10_000;
@@ -121,7 +120,7 @@ impl<'a> Server<'a> {
                 Ok(come) => come,
                 Err(Errno::INTR) => 0,
                 Err(errno) => {
-                    self.parts.log.fail("epoll_wait", errno.parts());
+                    self.parts.log.fail("epoll_wait", &errno);
                     return 1;
                 }
             };
@@ -214,7 +213,7 @@ impl<'a> Server<'a> {
                 // again at once.
                 Err(errno) => {
                     if self.complain_at <= turn.now {
-                        self.parts.log.fail("accept4", errno.parts());
+                        self.parts.log.fail("accept4", &errno);
                         self.complain_at = turn.now + PAUSE;
                     }
                     return self.pause(turn.now + PAUSE);
@@ -418,7 +417,7 @@ impl<'a> Server<'a> {
                     let _ = watch(&self.epoll, pidfd, SUCCESSOR << KIND, flags);
                 }
             }
-            Err(error) => self.parts.log.fail("successor failed: ", error.parts()),
+            Err(error) => self.parts.log.fail("successor failed: ", &error),
         }
     }
 
@@ -448,7 +447,7 @@ impl<'a> Server<'a> {
                     self.drain(now);
                 }
             }
-            Err(failure) => self.parts.log.fail("successor failed: ", failure.parts()),
+            Err(failure) => self.parts.log.fail("successor failed: ", &failure),
         }
     }
 }
