@@ -16,9 +16,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub use fds::{Fd, Fds};
-pub use netns::{in_network_namespace, without_ipv6};
+pub use netns::{add_link_local_to_lo, in_network_namespace, without_ipv6};
 pub use puppet::{Entry, Puppet, Start, word};
-pub use socket::{address, bound, listener, mptcp, reuse_port, socket};
+pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
 
 /// The static program `name` of tests/programs, which is built first.
 pub fn program(name: &str) -> PathBuf {

@@ -3,7 +3,9 @@
 
 use std::env;
 use std::io;
+use std::net::UdpSocket;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 const INSIDE: &str = "GRACENET_TEST_INSIDE";
 
@@ -90,4 +92,34 @@ pub fn without_ipv6() -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// fe80::1 on the interface 1, which is `lo`.
+pub fn add_link_local_to_lo() {
+    // struct in6_ifreq.
+    #[repr(C)]
+    struct Request {
+        address: [u8; 16],
+        prefix: u32,
+        interface: i32,
+    }
+    let request = Request {
+        address: std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1).octets(),
+        prefix: 64,
+        interface: 1,
+    };
+    // SAFETY: numbers only.
+    let socket = unsafe { libc::socket(libc::AF_INET6, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    assert!(socket >= 0);
+    // SAFETY: the request is one.
+    let done = unsafe { libc::ioctl(socket, libc::SIOCSIFADDR as _, &request) };
+    assert_eq!(done, 0, "fe80::1: {}", io::Error::last_os_error());
+    // SAFETY: made above, and no one else's.
+    unsafe { libc::close(socket) };
+    // The kernel finds out by itself, a little later, that nobody else can have the address.
+    let limit = Instant::now() + Duration::from_secs(20);
+    while UdpSocket::bind("[fe80::1%1]:0").is_err() {
+        assert!(Instant::now() < limit, "waited 20 s for fe80::1 on lo");
+        std::thread::yield_now();
+    }
 }

@@ -1,8 +1,9 @@
 //! Sockets as an activator makes them: of any kind, with any option, listening or not.
+#![allow(unsafe_code)] // bind, of what rustix does not bind.
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
 use rustix::net::{
@@ -81,5 +82,21 @@ fn family(address: &SocketAddr) -> AddressFamily {
     match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
+    }
+}
+
+/// bind(2) to a path that may fill the whole address, without the NUL that ends others.
+pub fn bind_to_bytes(fd: &OwnedFd, path: &[u8]) -> std::io::Result<()> {
+    // SAFETY: integers and arrays of them, of which zeros are a value.
+    let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    address.sun_family = libc::AF_UNIX as _;
+    for (to, from) in address.sun_path.iter_mut().zip(path) {
+        *to = *from as _;
+    }
+    let length = 2 + path.len() as libc::socklen_t;
+    // SAFETY: an address, of which at most as many bytes are read as it has.
+    match unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
