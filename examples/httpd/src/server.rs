@@ -110,8 +110,8 @@ impl<'a> Server<'a> {
     pub(crate) fn run(&mut self) -> i32 {
         let mut events = [NO_EVENT; EVENTS];
         let mut scratch = [0; 4096];
+        let mut now = monotonic_ms();
         loop {
-            let now = monotonic_ms();
             let wait = self.wait_ms(now).map(|ms| Timespec {
                 tv_sec: (ms / 1000) as i64,
                 tv_nsec: (ms % 1000 * 1_000_000) as _,
@@ -124,8 +124,9 @@ impl<'a> Server<'a> {
                     return 1;
                 }
             };
+            now = monotonic_ms();
             let mut turn = Turn {
-                now: monotonic_ms(),
+                now,
                 scratch: &mut scratch,
             };
             for event in events.get(..come).unwrap_or_default() {
