@@ -258,7 +258,7 @@ impl Puppet<'_> {
                 let (fd, text) = (parse(&next()?)?, next()?);
                 // SAFETY: open, as `accept` has said.
                 let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-                if let Err(errno) = io::write(fd, &text) {
+                if let Err(errno) = net::send(fd, &text, net::SendFlags::NOSIGNAL) {
                     return failed(answer, &errno);
                 }
             }
