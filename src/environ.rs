@@ -62,6 +62,22 @@ impl<'a> Environ<'a> {
         self.0.iter()
     }
 
+    /// `environ.for_others()` — the strings for children that are no successors: all but those
+    /// that tell of this process' own sockets and predecessor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gracenet::Environ;
+    ///
+    /// let environ = Environ::new(&[c"LISTEN_FDS=1", c"TERM=linux", c"GRACENET_FD=4,7"]);
+    /// assert!(environ.for_others().eq([c"TERM=linux"]));
+    /// ```
+    pub fn for_others(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
+        self.iter()
+            .filter(|string| !crate::activation::is_ours(string.to_bytes()))
+    }
+
     /// `environ.var(name)` — the value of the first variable of that name.
     #[doc(alias = "getenv")]
     pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {

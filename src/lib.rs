@@ -76,6 +76,7 @@
 //! | [`activation`] | pure: `LISTEN_*` decoded |
 //! | [`addr`] | pure: networks and addresses, parsed and written |
 //! | `environ`, `program` | [`Environ`], [`Args`]: views of what the kernel left; [`Program`]: what a process was started as |
+//! | `changes`, `preflight` | [`Changes`]: what is to be different in a successor; pure. Whether one could be started now |
 //! | `matching` | pure: which inherited socket is the one that is asked for |
 //! | `socket` | sockets made, bound, and asked what they are |
 //! | `fd_plan` | pure: which fd moves where |
@@ -88,11 +89,13 @@
 
 pub mod activation;
 pub mod addr;
+mod changes;
 mod environ;
 mod error;
 mod fd_plan;
 mod matching;
 mod net;
+mod preflight;
 mod program;
 mod ready;
 pub mod signal;
@@ -102,9 +105,11 @@ mod spawn;
 mod sys;
 mod time;
 
+pub use changes::Changes;
 pub use environ::{Args, Environ};
 pub use error::{Error, Operation};
 pub use net::{Entry, Handle, InheritError, InheritOptions, Net, NetView, Refused, Unclaimed};
+pub use preflight::Findings;
 pub use program::Program;
 pub use ready::{Failure, Predecessor, Successor};
 pub use rustix::io::Errno;

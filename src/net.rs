@@ -17,9 +17,11 @@ use crate::activation::{
     self, Activation, FIRST_FD, LISTEN_PIDFDID, NAME_MAX, Reader, UNNAMED, VariableError,
 };
 use crate::addr::{Address, AddressError, AddressErrorKind, Network};
+use crate::changes::Changes;
 use crate::environ::Environ;
 use crate::error::{During, Error, Operation};
 use crate::matching::{Rank, Request, Transport};
+use crate::preflight::{self, Findings};
 use crate::program::Program;
 use crate::ready::{self, Predecessor, Successor};
 use crate::slot::{Name, Slot};
@@ -576,23 +578,64 @@ impl NetView {
     #[doc(alias = "fork")]
     #[doc(alias = "execve")]
     pub fn start_process(&mut self, program: &Program<'_>) -> Result<&mut Successor, StartError> {
-        if self
-            .0
-            .state
-            .successor
-            .as_mut()
-            .is_some_and(|last| !last.has_failed())
-        {
+        self.start_process_with(program, &Changes::new())
+    }
+
+    /// `net.start_process_with(program, changes)` — as [`start_process`](Self::start_process), but
+    /// for what is said to be different.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_process`](Self::start_process).
+    pub fn start_process_with(
+        &mut self,
+        program: &Program<'_>,
+        changes: &Changes<'_>,
+    ) -> Result<&mut Successor, StartError> {
+        if self.is_being_replaced() {
             return Err(StartError::InProgress);
         }
         let generation = self.0.state.generation.saturating_add(1);
         let (ours, theirs) = ready::channel(generation)?;
-        let started = spawn::start(program, &self.0.slots, theirs.as_fd())?;
+        let started = spawn::start(program, changes, &self.0.slots, theirs.as_fd())?;
         Ok(self
             .0
             .state
             .successor
             .insert(Successor::new(started.pid, started.pidfd, ours)))
+    }
+
+    /// `net.preflight(program, changes)` — whether a successor could be started now, without
+    /// starting one: everything that speaks against it, not only the first thing.
+    ///
+    /// Nothing is changed. That nothing was found is no promise: files can be replaced and
+    /// limits reached between this and the start, which checks again.
+    ///
+    /// # Linux
+    ///
+    /// That a program is open for writing (ETXTBSY) is found from 6.14 on.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn f(net: &mut gracenet::Net<8>, program: &gracenet::Program<'_>) {
+    /// use gracenet::Changes;
+    ///
+    /// for finding in &net.preflight(program, &Changes::new()) {
+    ///     eprintln!("could not be replaced: {finding}");
+    /// }
+    /// # }
+    /// ```
+    pub fn preflight(&mut self, program: &Program<'_>, changes: &Changes<'_>) -> Findings {
+        let mut findings = Findings::default();
+        if self.is_being_replaced() {
+            findings.add(StartError::InProgress);
+        }
+        spawn::check(program, changes, &self.0.slots, &mut |finding| {
+            findings.add(finding)
+        });
+        preflight::check(program, changes, &mut |finding| findings.add(finding));
+        findings
     }
 
     /// `net.successor()` — the process that was last started.
@@ -606,6 +649,12 @@ impl NetView {
     /// Sockets in an epoll are to be taken out of it first, as for [`close`](Self::close).
     pub fn retire(&mut self) {
         self.0.slots.clear();
+    }
+
+    /// Whether a successor is being started, or has taken over and lives.
+    fn is_being_replaced(&mut self) -> bool {
+        let last = self.0.state.successor.as_mut();
+        last.is_some_and(|last| !last.has_failed())
     }
 
     fn slot(&self, handle: Handle, operation: Operation) -> Result<&Slot, Error> {

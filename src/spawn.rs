@@ -16,7 +16,8 @@ use rustix::process::{
 };
 
 use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
-use crate::environ::value_of;
+use crate::changes::Changes;
+use crate::environ::{Args, value_of};
 use crate::error::{Error, Operation};
 use crate::fd_plan::{self, Move};
 use crate::program::Program;
@@ -25,7 +26,8 @@ use crate::slot::Slot;
 use crate::socket::Identity;
 use crate::sys;
 
-use child::{CANDIDATE, Plan, Report, Stage};
+pub(crate) use child::PATH_MAX;
+use child::{Plan, Report, Stage};
 
 /// The kernel's limit for one string (MAX_ARG_STRLEN), with its NUL.
 const STRING_MAX: usize = 128 * 1024;
@@ -80,6 +82,9 @@ impl fmt::Display for StartError {
 }
 
 impl core::error::Error for StartError {}
+
+/// The most scratch memory that a start takes: half a megabyte, for some 60,000 variables.
+const MOST_WORDS: usize = 65_536;
 
 /// A process that has executed the program.
 pub(crate) struct Started {
@@ -173,14 +178,21 @@ impl<'m> Pointers<'m> {
 /// rule, takes 4 KiB.
 pub(crate) fn start(
     program: &Program<'_>,
+    changes: &Changes<'_>,
     sockets: &[Slot],
     channel: BorrowedFd<'_>,
 ) -> Result<Started, StartError> {
-    let start = Start::new(program, sockets, channel)?;
+    let mut found = None;
+    let start = Start::new(program, changes, sockets, Some(channel), &mut |error| {
+        found.get_or_insert(error);
+    });
+    if let Some(error) = found {
+        return Err(error);
+    }
     match start.words() {
         0..=512 => on_stack::<512>(&start),
         513..=8_192 => on_stack::<8_192>(&start),
-        8_193..=65_536 => on_stack::<65_536>(&start),
+        8_193..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
         _ => Err(StartError::TooLarge),
     }
 }
@@ -191,14 +203,34 @@ fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError
     start.launch(Scratch { free: &mut memory })
 }
 
-/// What is to be started, checked as far as it can be.
+/// What preflight asks: everything that speaks against a start, as far as it can be told from
+/// here without looking at the program.
+pub(crate) fn check(
+    program: &Program<'_>,
+    changes: &Changes<'_>,
+    sockets: &[Slot],
+    found: &mut dyn FnMut(StartError),
+) {
+    let start = Start::new(program, changes, sockets, None, found);
+    if start.words() > MOST_WORDS {
+        found(StartError::TooLarge);
+    }
+    let highest = start.moves().map(|(_, to)| to as u32).max().unwrap_or(0);
+    if highest >= start.limit {
+        found(StartError::FdLimit(highest));
+    }
+}
+
+/// What is to be started.
 struct Start<'a> {
     program: &'a Program<'a>,
+    changes: &'a Changes<'a>,
     path: &'a CStr,
     /// The directories to search, where the path has no slash.
     search: Option<*const c_char>,
     sockets: &'a [Slot],
-    channel: BorrowedFd<'a>,
+    /// None where it is only asked whether a start is possible.
+    channel: Option<BorrowedFd<'a>>,
     arguments: usize,
     variables: usize,
     names: usize,
@@ -214,64 +246,115 @@ const OWN_VARIABLES: usize = 5;
 const OWN_BYTES: usize = OWN_VARIABLES * 48;
 
 impl<'a> Start<'a> {
+    /// Checks what can be checked here, and tells all that it finds.
     fn new(
         program: &'a Program<'a>,
+        changes: &'a Changes<'a>,
         sockets: &'a [Slot],
-        channel: BorrowedFd<'a>,
-    ) -> Result<Start<'a>, StartError> {
-        let path = program.path().ok_or(StartError::NoProgram)?;
+        channel: Option<BorrowedFd<'a>>,
+        found: &mut dyn FnMut(StartError),
+    ) -> Start<'a> {
+        let path = match changes
+            .path
+            .or(program.path())
+            .filter(|path| !path.is_empty())
+        {
+            Some(path) => path,
+            None => {
+                if changes.executable.is_none() {
+                    found(StartError::NoProgram);
+                }
+                c""
+            }
+        };
         for (index, slot) in sockets.iter().enumerate() {
             if Identity::of(slot.as_fd()) != Ok(slot.identity) {
-                return Err(StartError::NotOurs(index));
+                found(StartError::NotOurs(index));
             }
         }
-        let fits = |string: &CStr| string.count_bytes() < STRING_MAX;
-        let mut arguments: usize = 0;
-        for argument in program.args.iter() {
-            arguments = arguments.saturating_add(1);
-            if !fits(argument) {
-                return Err(StartError::TooLarge);
-            }
-        }
-        let mut variables: usize = 0;
-        let mut watchdog = false;
-        for string in program.environ.iter() {
-            variables = variables.saturating_add(1);
-            if !fits(string) {
-                return Err(StartError::TooLarge);
-            }
-            watchdog |= is_own_watchdog(string.to_bytes());
-        }
-        let names = sockets
-            .iter()
-            .map(|slot| slot.name.as_bytes().len().saturating_add(1))
-            .sum();
-        if names > STRING_MAX - OWN_BYTES {
-            return Err(StartError::TooLarge);
-        }
-        let search = (!path.to_bytes().contains(&b'/')).then(|| search_path(program));
-        let limit = match getrlimit(Resource::Nofile).current {
-            Some(limit) => u32::try_from(limit).unwrap_or(u32::MAX),
-            None => u32::MAX,
-        };
-        Ok(Start {
+        let mut start = Start {
             program,
+            changes,
             path,
-            search,
+            search: None,
             sockets,
             channel,
-            arguments,
-            variables,
-            names,
-            watchdog,
-            limit,
-        })
+            arguments: 0,
+            variables: 0,
+            names: 0,
+            watchdog: false,
+            limit: match getrlimit(Resource::Nofile).current {
+                Some(limit) => u32::try_from(limit).unwrap_or(u32::MAX),
+                None => u32::MAX,
+            },
+        };
+        if changes.executable.is_none() && !path.to_bytes().contains(&b'/') {
+            start.search = Some(search_path(program));
+        }
+        let mut fits = path.count_bytes() < STRING_MAX;
+        for argument in start.args().iter() {
+            start.arguments = start.arguments.saturating_add(1);
+            fits &= argument.count_bytes() < STRING_MAX;
+        }
+        let (mut variables, mut watchdog) = (0_usize, false);
+        for string in start.variables() {
+            variables = variables.saturating_add(1);
+            fits &= string.count_bytes() < STRING_MAX;
+            watchdog |= is_own_watchdog(string.to_bytes());
+        }
+        (start.variables, start.watchdog) = (variables, watchdog);
+        for slot in sockets {
+            let length = slot.name.as_bytes().len().saturating_add(1);
+            start.names = start.names.saturating_add(length);
+        }
+        if !fits || start.names > STRING_MAX - OWN_BYTES {
+            found(StartError::TooLarge);
+        }
+        start
+    }
+
+    fn args(&self) -> Args<'a> {
+        self.changes.args.unwrap_or(self.program.args)
+    }
+
+    /// The variables of the start that stay, and those that are added. None of them tells of
+    /// sockets.
+    fn variables(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
+        let changes = self.changes;
+        let kept = self
+            .program
+            .environ
+            .iter()
+            .filter(|string| changes.keeps(string.to_bytes()));
+        kept.chain(changes.set.iter().copied())
+            .filter(|string| !activation::is_ours(string.to_bytes()))
+    }
+
+    /// Which fd is wanted where: the sockets from 3 up, the channel behind them, behind that what
+    /// is to be executed, and other standard streams.
+    fn moves(&self) -> impl Iterator<Item = (c_int, c_int)> + Clone {
+        let sockets = self
+            .sockets
+            .iter()
+            .map(|slot| slot.fd.as_raw_fd())
+            .zip(FIRST_FD..);
+        let channel = self.channel.map_or(-1, |fd| fd.as_raw_fd());
+        let executable = self
+            .changes
+            .executable
+            .map(|fd| (fd.as_raw_fd(), self.executable_fd()));
+        let stdio = self.changes.stdio.iter().zip(0..);
+        let stdio = stdio.filter_map(|(fd, to)| fd.as_ref().map(|fd| (fd.as_raw_fd(), to)));
+        sockets
+            .chain([(channel, self.channel_fd())])
+            .chain(executable)
+            .chain(stdio)
     }
 
     /// How much scratch memory it takes.
     fn words(&self) -> usize {
-        let moves = self.moves();
-        let candidate = if self.search.is_some() { CANDIDATE } else { 0 };
+        let moves = self.moves().count();
+        let candidate = if self.search.is_some() { PATH_MAX } else { 0 };
         let bytes = OWN_BYTES
             .saturating_add(self.names)
             .saturating_add(candidate);
@@ -288,11 +371,6 @@ impl<'a> Start<'a> {
         .fold(0, |sum, part| sum.saturating_add(*part))
     }
 
-    /// The sockets and the channel.
-    fn moves(&self) -> usize {
-        self.sockets.len().saturating_add(1)
-    }
-
     /// Where the channel goes: behind the sockets.
     fn channel_fd(&self) -> i32 {
         i32::try_from(self.sockets.len())
@@ -300,9 +378,13 @@ impl<'a> Start<'a> {
             .saturating_add(FIRST_FD)
     }
 
+    fn executable_fd(&self) -> i32 {
+        self.channel_fd().saturating_add(1)
+    }
+
     fn launch(&self, mut scratch: Scratch<'_>) -> Result<Started, StartError> {
         let mut argv = Pointers::new(scratch.words(self.arguments.saturating_add(1))?);
-        for argument in self.program.args.iter() {
+        for argument in self.args().iter() {
             argv.push(argument.as_ptr())?;
         }
         argv.push(ptr::null())?;
@@ -318,11 +400,12 @@ impl<'a> Start<'a> {
         let mut pids = [ptr::null_mut(); 3];
         self.environment(&mut text, &mut envp, &mut pids)?;
 
-        let pending = scratch.words(self.moves())?;
-        let steps = scratch.words(fd_plan::max_steps(self.moves()))?;
+        let moves = self.moves().count();
+        let pending = scratch.words(moves)?;
+        let steps = scratch.words(fd_plan::max_steps(moves))?;
         let fds = self.fds(pending, steps)?;
         let candidate = match self.search {
-            Some(_) => scratch.bytes(CANDIDATE)?.here(),
+            Some(_) => scratch.bytes(PATH_MAX)?.here(),
             None => ptr::null_mut(),
         };
 
@@ -340,7 +423,8 @@ impl<'a> Start<'a> {
                 .map_or(-1, AsRawFd::as_raw_fd),
             steps: fds.steps,
             step_count: fds.step_count,
-            missing_stdio: missing_stdio(),
+            missing_stdio: missing_stdio(&self.changes.stdio),
+            executable: self.changes.executable.map_or(-1, |_| self.executable_fd()),
             ignored: self.program.ignored,
             mask: self.program.mask,
             pids,
@@ -371,14 +455,13 @@ impl<'a> Start<'a> {
     ) -> Result<(), StartError> {
         const PID: &[u8] = &[0; 11];
         let [listen_pid, channel_pid, watchdog_pid] = pids;
-        for string in self.program.environ.iter() {
-            let bytes = string.to_bytes();
-            if self.watchdog && watchdog_pid.is_null() && is_own_watchdog(bytes) {
+        for string in self.variables() {
+            if self.watchdog && watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
                 envp.push(text.here().cast())?;
                 text.push(b"WATCHDOG_PID=")?;
                 *watchdog_pid = text.here();
                 text.push(PID)?;
-            } else if !activation::is_ours(bytes) {
+            } else {
                 envp.push(string.as_ptr())?;
             }
         }
@@ -414,19 +497,21 @@ impl<'a> Start<'a> {
 
     /// Which fd moves where.
     fn fds(&self, pending: &mut [Word], steps: &mut [Word]) -> Result<Fds, StartError> {
-        let sources = self.sockets.iter().map(|slot| slot.fd.as_raw_fd());
-        let sources = sources.chain([self.channel.as_raw_fd()]);
-        for (word, (from, to)) in pending.iter_mut().zip(sources.clone().zip(FIRST_FD..)) {
+        for (word, (from, to)) in pending.iter_mut().zip(self.moves()) {
             let at: *mut Move = ptr::from_mut(word).cast();
             // SAFETY: a word has room for two ints, and their alignment.
             unsafe { at.write(Move { from, to }) };
         }
         let (start, count) = (pending.as_mut_ptr().cast::<Move>(), pending.len());
-        // SAFETY: as many were written as there are words: one for each socket and the channel.
+        // SAFETY: as many were written as there are words: the caller has counted the moves.
         let pending = unsafe { core::slice::from_raw_parts_mut(start, count) };
 
         let first = steps.as_ptr().cast();
-        let close_from = self.channel_fd().saturating_add(1);
+        let close_from = match self.changes.executable {
+            Some(_) => self.executable_fd().saturating_add(1),
+            None => self.executable_fd(),
+        };
+        let sources = self.moves().map(|(from, _)| from);
         let Some(aside) = (close_from..).find(|fd| sources.clone().all(|source| source != *fd))
         else {
             return Err(StartError::TooLarge);
@@ -481,7 +566,7 @@ fn is_own_watchdog(string: &[u8]) -> bool {
 }
 
 /// The value of PATH, as a C string.
-fn search_path(program: &Program<'_>) -> *const c_char {
+pub(crate) fn search_path(program: &Program<'_>) -> *const c_char {
     const NAME: &[u8] = b"PATH";
     let variable = program
         .environ
@@ -495,10 +580,11 @@ fn search_path(program: &Program<'_>) -> *const c_char {
 }
 
 /// Which of 0, 1 and 2 would be closed in a successor: bit n for fd n.
-fn missing_stdio() -> u32 {
+fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
     let mut missing = 0;
-    for fd in 0..FIRST_FD {
+    for (fd, given) in (0..).zip(given) {
         match sys::fd_flags(fd) {
+            _ if given.is_some() => {}
             Ok(flags) if flags & raw::FD_CLOEXEC == 0 => {}
             _ => missing |= 1 << fd,
         }

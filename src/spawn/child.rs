@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) directory: c_int,
     pub(super) steps: *const [c_int; 2],
     pub(super) step_count: usize,
+    /// What is executed instead of `path`, or -1. It is one of the targets of the steps.
+    pub(super) executable: c_int,
     /// Bit n: there is nothing at fd n that survives an execve.
     pub(super) missing_stdio: u32,
     /// Signals, and whether they are ignored.
@@ -65,14 +67,14 @@ pub(super) struct Plan {
     pub(super) path: *const c_char,
     /// Where to look for `path`: directories separated by colons, or null.
     pub(super) search: *const c_char,
-    /// [`CANDIDATE`] bytes when `search` is not null.
+    /// [`PATH_MAX`] bytes when `search` is not null.
     pub(super) candidate: *mut u8,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
 }
 
-/// The longest path that a search tries, with its NUL: PATH_MAX.
-pub(super) const CANDIDATE: usize = 4096;
+/// The longest path that the kernel takes, with its NUL.
+pub(crate) const PATH_MAX: usize = 4096;
 
 /// Carries out the [`Plan`] at `plan`, and executes the successor or ends.
 ///
@@ -149,6 +151,10 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
             unsafe { sys::dup3(from, to) }
         };
         moved.map_err(|errno| (Stage::Dup, errno))?;
+    }
+
+    if plan.executable >= 0 {
+        sys::set_fd_flags(plan.executable, sys::FD_CLOEXEC).map_err(|errno| (Stage::Dup, errno))?;
     }
 
     for fd in 0..3 {
@@ -241,6 +247,12 @@ unsafe fn write_pid(at: *mut u8, pid: u32) {
 ///
 /// 1. As for [`run`].
 unsafe fn execute(plan: &Plan) -> Errno {
+    if plan.executable >= 0 {
+        let (fd, flags) = (plan.executable, sys::AT_EMPTY_PATH);
+        // SAFETY: arrays of C strings, by 1; of this process nothing else is needed.
+        let executed = unsafe { sys::execveat(fd, c"", plan.argv, plan.envp, flags) };
+        return executed.err().unwrap_or(Errno::NOSYS);
+    }
     if plan.search.is_null() {
         // SAFETY: C strings and arrays of them, by 1.
         return unsafe { sys::execve(plan.path, plan.argv, plan.envp) };
@@ -271,7 +283,7 @@ unsafe fn execute(plan: &Plan) -> Errno {
 /// # Safety
 ///
 /// 1. `directory` and `name` are C strings.
-/// 2. `candidate` has [`CANDIDATE`] bytes.
+/// 2. `candidate` has [`PATH_MAX`] bytes.
 unsafe fn join(
     candidate: *mut u8,
     directory: *const c_char,
@@ -279,7 +291,7 @@ unsafe fn join(
 ) -> (bool, *const c_char) {
     let mut length: usize = 0;
     let mut push = |byte: u8| {
-        if length < CANDIDATE {
+        if length < PATH_MAX {
             // SAFETY: within the bytes of 2.
             let at = unsafe { candidate.add(length) };
             // SAFETY: as above.
@@ -313,5 +325,5 @@ unsafe fn join(
         // SAFETY: there is at least the NUL behind.
         from = unsafe { from.add(1) };
     }
-    (length <= CANDIDATE, rest)
+    (length <= PATH_MAX, rest)
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | clone, clone3 | rustix has none with a stack of its own |
 //! | close_range, signalfd4, unshare | rustix has none |
-//! | execve, rt_sigaction, rt_sigprocmask | rustix hides them behind a name that changes |
+//! | execve, execveat, rt_sigaction, rt_sigprocmask | rustix hides them behind a name that changes |
 //! | clock_gettime | rustix goes through the vDSO, whose parser can panic |
 //! | close, dup3, exit, fchdir, fcntl, getpid, openat | the child of a clone shares the parent's memory and runs only what stands in this folder |
 //!
@@ -13,17 +13,20 @@
 
 mod arch;
 
-use core::ffi::{c_char, c_int, c_void};
+use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::size_of;
 
 use linux_raw_sys::general as raw;
-pub(crate) use linux_raw_sys::general::{O_PATH, O_RDWR};
+pub(crate) use linux_raw_sys::general::{AT_EMPTY_PATH, FD_CLOEXEC, O_PATH, O_RDWR};
 pub(crate) use rustix::io::Errno;
 
 pub(crate) use arch::Entry;
 
 /// CLOSE_RANGE_UNSHARE of linux/close_range.h: get a table of one's own first.
 pub(crate) const CLOSE_RANGE_UNSHARE: u32 = 2;
+
+/// AT_EXECVE_CHECK of linux/fcntl.h (Linux 6.14): only say whether it could be executed.
+pub(crate) const AT_EXECVE_CHECK: u32 = 0x10000;
 
 /// The last signal: Linux has 64 of them on every processor here.
 pub(crate) const SIGNALS: u32 = 64;
@@ -134,6 +137,26 @@ pub(crate) unsafe fn execve(
     }
 }
 
+/// execveat(fd, path, argv, envp, flags): 0 when it is only asked whether it could, else an error.
+///
+/// # Safety
+///
+/// 1. `argv` and `envp` are arrays of C strings that end in a null pointer.
+/// 2. Without [`AT_EXECVE_CHECK`], nothing of this process is needed any more.
+pub(crate) unsafe fn execveat(
+    fd: c_int,
+    path: &CStr,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    flags: u32,
+) -> Result<(), Errno> {
+    let number = raw::__NR_execveat as usize;
+    let (fd, path, flags) = (fd as usize, path.as_ptr() as usize, flags as usize);
+    // SAFETY: 1. and 2. are the caller's duties; the kernel only reads.
+    let result = unsafe { arch::syscall5(number, fd, path, argv as usize, envp as usize, flags) };
+    check(result).map(drop)
+}
+
 /// exit_group(status).
 pub(crate) fn exit(status: c_int) -> ! {
     loop {
@@ -209,7 +232,7 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
 }
 
 /// openat(AT_FDCWD, path, flags).
-pub(crate) fn open(path: &core::ffi::CStr, flags: u32) -> Result<c_int, Errno> {
+pub(crate) fn open(path: &CStr, flags: u32) -> Result<c_int, Errno> {
     let (number, at) = (raw::__NR_openat as usize, raw::AT_FDCWD as usize);
     // SAFETY: `path` ends in a NUL, and the kernel only reads it.
     let result = unsafe { arch::syscall4(number, at, path.as_ptr() as usize, flags as usize, 0) };

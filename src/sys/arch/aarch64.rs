@@ -94,6 +94,28 @@ pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: us
     result
 }
 
+/// The system call `number` with five arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall5(
+    number: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, in("x4") e, options(nostack));
+    }
+    result
+}
+
 /// clone3: `entry(argument)` in the child, on the stack that `args` names.
 ///
 /// # Safety

@@ -100,6 +100,29 @@ pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: us
     result
 }
 
+/// The system call `number` with five arguments.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline]
+pub(crate) unsafe fn syscall5(
+    number: usize,
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+) -> isize {
+    let result;
+    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
+            in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
 /// clone3: `entry(argument)` in the child, on the stack that `args` names.
 ///
 /// # Safety

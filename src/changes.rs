@@ -1,0 +1,152 @@
+//! Pure. What is to be different in a successor.
+
+use core::ffi::CStr;
+
+use rustix::fd::BorrowedFd;
+
+use crate::environ::{Args, value_of};
+
+/// What a successor gets that its [`Program`](crate::Program) does not say: everything else is as
+/// it was at the start.
+///
+/// It owns nothing; the fds are lent until the successor was started.
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::{Args, Changes};
+///
+/// let changes = Changes::new()
+///     .path(c"/opt/app/2/server")
+///     .args(Args::new(&[c"server", c"--verbose"]))
+///     .set(&[c"LEVEL=debug", c"TERM=dumb"])
+///     .unset(&["SECRET"]);
+/// # let _ = changes;
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Changes<'a> {
+    pub(crate) path: Option<&'a CStr>,
+    pub(crate) executable: Option<BorrowedFd<'a>>,
+    pub(crate) args: Option<Args<'a>>,
+    pub(crate) set: &'a [&'a CStr],
+    pub(crate) unset: &'a [&'a str],
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+}
+
+impl<'a> Changes<'a> {
+    /// `Changes::new()` — nothing is different.
+    pub const fn new() -> Changes<'a> {
+        Changes {
+            path: None,
+            executable: None,
+            args: None,
+            set: &[],
+            unset: &[],
+            stdio: [None; 3],
+        }
+    }
+
+    /// Another program: a path, or a name to be searched in the `PATH` of the start. The
+    /// arguments stay.
+    #[must_use]
+    pub const fn path(mut self, path: &'a CStr) -> Self {
+        self.path = Some(path);
+        self
+    }
+
+    /// What is open as `fd`, whatever its path names by then: what was verified is what runs. It
+    /// may be open for nothing but that (O_PATH). A script cannot be started so, as its
+    /// interpreter could not open it (ENOENT).
+    ///
+    /// # Linux
+    ///
+    /// execveat needs 3.19.
+    #[doc(alias = "execveat")]
+    #[doc(alias = "fexecve")]
+    #[must_use]
+    pub const fn executable(mut self, fd: BorrowedFd<'a>) -> Self {
+        self.executable = Some(fd);
+        self
+    }
+
+    /// Another list of arguments, the program's name first. What is executed is not changed by
+    /// it.
+    #[must_use]
+    pub const fn args(mut self, args: Args<'a>) -> Self {
+        self.args = Some(args);
+        self
+    }
+
+    /// Variables, `NAME=value` each, that are added, or replace those of the same name.
+    ///
+    /// The variables that tell of sockets cannot be set so: they are the table's.
+    #[must_use]
+    pub const fn set(mut self, variables: &'a [&'a CStr]) -> Self {
+        self.set = variables;
+        self
+    }
+
+    /// Names of variables that are removed, every one of the name.
+    #[must_use]
+    pub const fn unset(mut self, names: &'a [&'a str]) -> Self {
+        self.unset = names;
+        self
+    }
+
+    /// Another standard input. It does not become CLOEXEC or stop being it in this process.
+    #[must_use]
+    pub const fn stdin(mut self, fd: BorrowedFd<'a>) -> Self {
+        self.stdio[0] = Some(fd);
+        self
+    }
+
+    /// Another standard output, as [`stdin`](Self::stdin).
+    #[must_use]
+    pub const fn stdout(mut self, fd: BorrowedFd<'a>) -> Self {
+        self.stdio[1] = Some(fd);
+        self
+    }
+
+    /// Another standard error, as [`stdin`](Self::stdin).
+    #[must_use]
+    pub const fn stderr(mut self, fd: BorrowedFd<'a>) -> Self {
+        self.stdio[2] = Some(fd);
+        self
+    }
+
+    /// Whether a string of the environment of the start stays.
+    pub(crate) fn keeps(&self, string: &[u8]) -> bool {
+        let unset = |name: &&str| value_of(string, name.as_bytes()).is_some();
+        let replaced = |variable: &&CStr| {
+            let mut parts = variable.to_bytes().split(|byte| *byte == b'=');
+            parts
+                .next()
+                .is_some_and(|name| value_of(string, name).is_some())
+        };
+        !self.unset.iter().any(unset) && !self.set.iter().any(replaced)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Case D8.
+    #[test]
+    fn variables_are_replaced_and_removed_by_their_whole_names() {
+        let changes = Changes::new().set(&[c"A=1=2", c"ODD"]).unset(&["B"]);
+        for (string, stays) in [
+            ("A=0", false),
+            ("AB=0", true),
+            ("A", true),
+            ("B=", false),
+            ("BB=", true),
+            ("", true),
+            ("=A=0", true),
+            ("ODD", true),
+            ("ODD=1", false),
+        ] {
+            assert_eq!(changes.keeps(string.as_bytes()), stays, "{string}");
+        }
+    }
+}
