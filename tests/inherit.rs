@@ -11,10 +11,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::dup;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
 use rustix::process::getpid;
 use tempfile::TempDir;
-use util::{Entry, Puppet, Start, address, bound, listener};
+use util::{Entry, Puppet, Start, address, bound, in_network_namespace, listener};
 
 /// Two sockets of different kinds.
 fn tcp_and_unix() -> (OwnedFd, OwnedFd) {
@@ -240,6 +240,19 @@ fn another_number_of_names_is_an_error() {
     }
 }
 
+/// Case A10. systemd allows no longer ones.
+#[test]
+fn a_name_of_more_than_255_bytes_is_an_error() {
+    let (longest, longer) = ("x".repeat(255), "x".repeat(256));
+    let puppet = passing_two().names(&format!("web:{longest}")).inherit();
+    assert_eq!(names(&puppet.table()), ["web", &longest]);
+    let puppet = passing_two().names(&format!("web:{longer}")).run();
+    let error = "LISTEN_FDNAMES: name 1 is longer than 255 bytes";
+    assert_eq!(puppet.fails("inherit"), error);
+    assert!(puppet.fds().has(3) && puppet.fds().all_cloexec_from(3));
+    assert_eq!(puppet.table(), []);
+}
+
 /// Case A11.
 #[test]
 fn equal_names_are_claimed_in_their_order() {
@@ -319,6 +332,25 @@ fn a_connection_is_not_taken_for_the_listener_it_came_from() {
     assert_eq!(listened.fd, 6, "{:?}", puppet.table());
     let listened = puppet.gets(format!("listen unix {}", path.display()));
     assert_eq!(listened.fd, 5, "{:?}", puppet.table());
+}
+
+/// Case A12, A13, B1. It has the protocol of a listener, and its number for a port.
+#[test]
+fn a_raw_socket_is_not_taken_for_a_listener() {
+    in_network_namespace("a_raw_socket_is_not_taken_for_a_listener", || {
+        let raw = |protocol| {
+            let flags = SocketFlags::CLOEXEC;
+            socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(protocol)).unwrap()
+        };
+        let puppet = Start::new()
+            .pass(raw(ipproto::TCP))
+            .pass(raw(ipproto::UDP))
+            .inherit();
+        let kinds: Vec<String> = puppet.table().into_iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, ["other", "other"], "{:?}", puppet.table());
+        assert!(!puppet.gets("listen tcp 0.0.0.0:6").inherited);
+        assert!(!puppet.gets("listen udp 0.0.0.0:17").inherited);
+    });
 }
 
 /// Case A13.

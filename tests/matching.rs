@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, bind};
 use tempfile::TempDir;
 use util::{
@@ -615,4 +616,29 @@ fn with_ipv6_turned_off_all_addresses_still_means_all() {
         let successor = puppet.succeed(&[&format!("listen tcp :{port}")]);
         assert!(successor.table()[0].inherited);
     });
+}
+
+/// SO_REUSEPORT is asked for by both, and the backlog is the one that was asked for.
+#[test]
+fn options_are_those_that_were_asked_for() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("socket");
+    let puppet = Start::new().run();
+    let first = puppet.gets("listen tcp 127.0.0.1:0 reuse-port nonblocking");
+    let request = format!("listen tcp {}", first.address);
+    assert_eq!(puppet.fails(&request), IN_USE);
+    let second = puppet.gets(format!("{request} reuse-port"));
+    assert!(puppet.fds().is_nonblocking(first.fd));
+    assert!(!puppet.fds().is_nonblocking(second.fd));
+
+    puppet.must(format!("listen unix {} backlog=1", path.display()));
+    let _waiting = [(); 2].map(|()| connect_at_once(&path).unwrap());
+    assert_eq!(connect_at_once(&path).unwrap_err(), Errno::AGAIN);
+}
+
+fn connect_at_once(path: &std::path::Path) -> rustix::io::Result<OwnedFd> {
+    let client = socket("unix", AddressFamily::UNIX);
+    rustix::io::ioctl_fionbio(&client, true)?;
+    rustix::net::connect(&client, &SocketAddrUnix::new(path)?)?;
+    Ok(client)
 }

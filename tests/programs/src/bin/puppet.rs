@@ -199,16 +199,16 @@ impl Puppet<'_> {
                 let mut name = Word::new();
                 let mut options = ListenOptions::new();
                 while let Ok(word) = next() {
+                    if let Some(word) = word.strip_prefix(b"name=") {
+                        name = Word::from_slice(word).map_err(|_| Wrong::Command)?;
+                        continue;
+                    }
                     options = match option(&word)? {
                         Choice::Backlog(backlog) => options.backlog(backlog),
                         Choice::Mode(mode) => options.mode(mode),
                         Choice::Nonblocking(nonblocking) => options.nonblocking(nonblocking),
                         Choice::ReplaceStale => options.replace_stale(true),
                         Choice::ReusePort => options.reuse_port(true),
-                        Choice::Name(word) => {
-                            name = word;
-                            options
-                        }
                     }
                 }
                 if !name.is_empty() {
@@ -234,7 +234,7 @@ impl Puppet<'_> {
                 match self.net.insert(&name, fd) {
                     Ok(handle) => self.got(handle, answer)?,
                     Err(refused) => {
-                        failed(answer, &refused)?;
+                        let _ = failed::<()>(answer, &refused);
                         write!(answer, " fd={}", refused.fd.into_raw_fd())?;
                         return Err(Wrong::Failed);
                     }
@@ -372,7 +372,6 @@ impl fmt::Write for WithoutSpaces<'_> {
 enum Choice {
     Backlog(i32),
     Mode(u32),
-    Name(Word),
     Nonblocking(bool),
     ReplaceStale,
     ReusePort,
@@ -387,7 +386,6 @@ fn option(word: &Word) -> Result<Choice, Wrong> {
             let digits = str::from_utf8(value).map_err(|_| Wrong::Command)?;
             Choice::Mode(u32::from_str_radix(digits, 8).map_err(|_| Wrong::Command)?)
         }
-        Some(b"name") => Choice::Name(Word::from_slice(value).map_err(|_| Wrong::Command)?),
         Some(b"nonblocking") => Choice::Nonblocking(value != b"no"),
         Some(b"replace-stale") => Choice::ReplaceStale,
         Some(b"reuse-port") => Choice::ReusePort,
