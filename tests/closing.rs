@@ -268,5 +268,5 @@ fn handles_are_stale_after_retiring() {
         let order = format!("accept {}", site.handle(at));
         assert_eq!(site.puppet.fails(order), STALE);
     }
-    site.puppet.must(&format!("listen tcp {}", site.address(0)));
+    site.puppet.must(format!("listen tcp {}", site.address(0)));
 }

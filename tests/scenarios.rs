@@ -55,27 +55,27 @@ fn path() -> Path {
     }
 }
 
-/// 1. Also without any variable.
+/// Scenario 1. Also without any variable.
 #[test]
 fn empty_count_env_variable() {
     inherits(&counting(""), 0);
     inherits(&Start::new().run(), 0);
 }
 
-/// 2.
+/// Scenario 2.
 #[test]
 fn zero_count_env_variable() {
     inherits(&counting("0"), 0);
 }
 
-/// 3.
+/// Scenario 3.
 #[test]
 fn invalid_count_env_variable() {
     let error = counting("a").fails("inherit missing-pid");
     assert_eq!(error, "LISTEN_FDS is not a number in range, at byte 0");
 }
 
-/// 4. There it is an error, for all the others too. Here it stops none of them, and is got by its
+/// Scenario 4. There it is an error, for all the others too. Here it stops none of them, and is got by its
 /// name or closed when the process is ready.
 #[test]
 fn invalid_file_inherit() {
@@ -91,7 +91,7 @@ fn invalid_file_inherit() {
     assert!(!puppet.fds().has(3));
 }
 
-/// 5. There the first listen says so, here the step before it.
+/// Scenario 5. There the first listen says so, here the step before it.
 #[test]
 fn inherit_error_on_listen_tcp_with_invalid_count() {
     let web = listener("tcp", "127.0.0.1:0");
@@ -101,7 +101,7 @@ fn inherit_error_on_listen_tcp_with_invalid_count() {
     assert_eq!(puppet.fails(order), IN_USE);
 }
 
-/// 6.
+/// Scenario 6.
 #[test]
 fn inherit_error_on_listen_unix_with_invalid_count() {
     let admin = path();
@@ -111,7 +111,7 @@ fn inherit_error_on_listen_unix_with_invalid_count() {
     assert_eq!(puppet.fails(&admin.order), IN_USE);
 }
 
-/// 7.
+/// Scenario 7.
 #[test]
 fn one_tcp_inherit() {
     let web = listener("tcp", "[::]:0");
@@ -122,7 +122,7 @@ fn one_tcp_inherit() {
     assert_eq!(puppet.table().len(), 1);
 }
 
-/// 8.
+/// Scenario 8.
 #[test]
 fn second_tcp_listen() {
     let puppet = Start::new().run();
@@ -132,7 +132,7 @@ fn second_tcp_listen() {
     assert_eq!(puppet.table(), [web]);
 }
 
-/// 9.
+/// Scenario 9.
 #[test]
 fn second_tcp_listen_inherited() {
     let web = listener("tcp", "[::]:0");
@@ -143,7 +143,7 @@ fn second_tcp_listen_inherited() {
     assert_eq!(puppet.fails(&order), IN_USE);
 }
 
-/// 10.
+/// Scenario 10.
 #[test]
 fn invalid_network() {
     let puppet = Start::new().run();
@@ -154,7 +154,7 @@ fn invalid_network() {
     assert_eq!(puppet.fails("listen-tcp unix 127.0.0.1:0"), error);
 }
 
-/// 11.
+/// Scenario 11.
 #[test]
 fn invalid_network_unix() {
     let puppet = Start::new().run();
@@ -164,7 +164,7 @@ fn invalid_network_unix() {
     assert_eq!(puppet.fails("listen-unix tcp @a"), error);
 }
 
-/// 12.
+/// Scenario 12.
 #[test]
 fn with_tcp_0000() {
     let web = listener("tcp", "0.0.0.0:0");
@@ -175,7 +175,7 @@ fn with_tcp_0000() {
     claims(&puppet, &order, 3);
 }
 
-/// 12. As Go makes it: for 0.0.0.0 it binds a dual-stack socket.
+/// Scenario 12. As Go makes it: for 0.0.0.0 it binds a dual-stack socket.
 #[test]
 fn with_tcp_0000_as_go_binds_it() {
     in_network_namespace("with_tcp_0000_as_go_binds_it", || {
@@ -185,7 +185,7 @@ fn with_tcp_0000_as_go_binds_it() {
     });
 }
 
-/// 13.
+/// Scenario 13.
 #[test]
 fn with_tcp_ipv6_local() {
     let web = listener("tcp", "[::]:0");
@@ -196,7 +196,7 @@ fn with_tcp_ipv6_local() {
     claims(&puppet, &order, 3);
 }
 
-/// 14.
+/// Scenario 14.
 #[test]
 fn one_unix_inherit() {
     let admin = path();
@@ -206,7 +206,7 @@ fn one_unix_inherit() {
     assert_eq!(puppet.table().len(), 1);
 }
 
-/// 15. Our error says at which byte, and leaves it to the caller to say of what.
+/// Scenario 15. Our error says at which byte, and leaves it to the caller to say of what.
 #[test]
 fn invalid_tcp_addr() {
     let puppet = Start::new().run();
@@ -224,7 +224,7 @@ fn invalid_tcp_addr() {
     assert_eq!(puppet.table(), []);
 }
 
-/// 16.
+/// Scenario 16.
 #[test]
 fn two_tcp() {
     let (web, admin) = (listener("tcp", "[::]:0"), listener("tcp", "[::]:0"));
@@ -236,7 +236,7 @@ fn two_tcp() {
     claims(&puppet, &second, 4);
 }
 
-/// 17. In the other order than they were passed.
+/// Scenario 17. In the other order than they were passed.
 #[test]
 fn one_unix_and_one_tcp_inherit() {
     let admin = path();
@@ -249,7 +249,7 @@ fn one_unix_and_one_tcp_inherit() {
     claims(&puppet, &order, 3);
 }
 
-/// 18.
+/// Scenario 18.
 #[test]
 fn second_unix_listen() {
     let admin = path();
@@ -259,7 +259,7 @@ fn second_unix_listen() {
     assert_eq!(puppet.table(), [made]);
 }
 
-/// 19.
+/// Scenario 19.
 #[test]
 fn second_unix_listen_inherited() {
     let admin = path();
@@ -269,7 +269,7 @@ fn second_unix_listen_inherited() {
     assert_eq!(puppet.fails(&admin.order), IN_USE);
 }
 
-/// 20.
+/// Scenario 20.
 #[test]
 fn port_zero_twice() {
     let puppet = Start::new().run();
