@@ -170,6 +170,23 @@ pub(crate) fn control_fd(environ: Environ<'_>, pid: u32) -> Option<i32> {
     (meant_for == u64::from(pid) && parts.next().is_none()).then_some(fd as i32)
 }
 
+/// The first fd behind all that `environ` speaks of, for whomever it is meant.
+pub(crate) fn first_unspoken_fd(environ: Environ<'_>) -> i32 {
+    // More than there can be is nowhere.
+    const NOWHERE: i32 = i32::MAX / 2;
+    let number = |value: &[u8]| {
+        let digits = value.split(|byte| *byte == b',').next().unwrap_or(&[]);
+        match decimal(digits, NOWHERE as u64) {
+            Ok(number) => number as i32,
+            Err(0) => 0,
+            Err(_) => NOWHERE,
+        }
+    };
+    let sockets = environ.var(LISTEN_FDS).map_or(0, number);
+    let channel = environ.var(GRACENET_FD).map_or(0, number);
+    (FIRST_FD + sockets).max(channel + 1)
+}
+
 /// Is `name` one that LISTEN_FDNAMES can carry: printable ASCII without `:`, up to
 /// [`NAME_MAX`] bytes? The first byte where it is not, else.
 pub(crate) fn check_name(name: &[u8]) -> Result<(), usize> {

@@ -714,7 +714,8 @@ impl NetView {
         let mut best: Option<(Rank, bool, &mut Slot)> = None;
         for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
             let fd = slot.fd.as_fd();
-            let Some(address) = socket::local_address(fd)? else {
+            // Nor is one that cannot even say where it is bound.
+            let Ok(Some(address)) = socket::local_address(fd) else {
                 continue;
             };
             let name = slot.name.as_bytes();
@@ -733,7 +734,7 @@ impl NetView {
                 true => match socket::readiness(fd)? {
                     Readiness::Listens => true,
                     Readiness::CouldListen => false,
-                    Readiness::Connected => continue,
+                    Readiness::Never => continue,
                 },
             };
             best = Some((rank, listens, slot));
@@ -767,7 +768,9 @@ impl NetView {
     ) -> Result<(), InheritError> {
         let pid = sys::getpid();
         // The channel first, so that no child of ours can hold it open.
-        let channel = activation::control_fd(environ, pid).filter(|fd| set_cloexec(*fd).is_ok());
+        // One that is a standard stream was not made by us.
+        let channel = activation::control_fd(environ, pid)
+            .filter(|fd| *fd >= FIRST_FD && set_cloexec(*fd).is_ok());
         let reader = Reader {
             pid,
             pidfd_inode: environ
@@ -778,10 +781,14 @@ impl NetView {
         let activation = Activation::decode(environ, reader);
         let count = activation.as_ref().map_or(0, Activation::count);
         let passed = |fd: &RawFd| (FIRST_FD..FIRST_FD.saturating_add_unsigned(count)).contains(fd);
-        // A channel that is a standard stream or a socket was not made by us.
-        let channel = channel.filter(|fd| *fd >= FIRST_FD && !passed(fd));
-        // SAFETY: open, and no one else's by 1.
-        let channel = channel.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        // One that is passed as a socket as well was not made by us, nor one without a greeting.
+        let channel = channel.filter(|fd| !passed(fd)).and_then(|fd| {
+            // SAFETY: it is open, as F_SETFD has shown.
+            let generation = ready::greeting(unsafe { BorrowedFd::borrow_raw(fd) })?;
+            // SAFETY: a channel, and no one else's by 1.
+            let channel = unsafe { OwnedFd::from_raw_fd(fd) };
+            Some((Predecessor::new(channel), generation))
+        });
         let activation = activation?;
 
         for index in 0..count {
@@ -825,7 +832,7 @@ impl NetView {
             };
             self.push(slot);
         }
-        if let Some((predecessor, generation)) = channel.and_then(Predecessor::greet) {
+        if let Some((predecessor, generation)) = channel {
             self.0.state.predecessor = Some(predecessor);
             self.0.state.generation = generation;
         }

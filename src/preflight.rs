@@ -99,7 +99,7 @@ fn search(program: &Program<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Resu
     let path = unsafe { CStr::from_ptr(search_path(program)) };
     let mut refused = Errno::NOENT;
     for folder in path.to_bytes().split(|byte| *byte == b':') {
-        let mut candidate: Vec<u8, PATH_MAX> = Vec::new();
+        let mut candidate: PathBuf = Vec::new();
         let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" };
         let parts = [folder, slash, name.to_bytes_with_nul()];
         if parts
@@ -158,8 +158,8 @@ fn check_file(file: &OwnedFd, directory: BorrowedFd<'_>, refuse: &mut dyn FnMut(
         return;
     };
     match interpreter(&readable) {
-        Ok(Interpreter::None) => {}
-        Ok(Interpreter::At(path)) => {
+        Ok(None) => {}
+        Ok(Some(path)) => {
             let interpreter = CStr::from_bytes_until_nul(&path).unwrap_or(c"");
             match open(directory, interpreter) {
                 Ok(file) if may_execute(&file) => {}
@@ -181,15 +181,11 @@ fn kernels_check(file: &OwnedFd) -> Result<(), Errno> {
     unsafe { sys::execveat(file.as_raw_fd(), c"", argv.as_ptr(), envp.as_ptr(), flags) }
 }
 
-/// What a program needs to be executed beside itself.
-enum Interpreter {
-    None,
-    /// A path, with its NUL.
-    At(Vec<u8, PATH_MAX>),
-}
+/// A path, with its NUL.
+type PathBuf = Vec<u8, PATH_MAX>;
 
-/// Reads the head of a file as execve does: of a script, or of an ELF program.
-fn interpreter(file: &OwnedFd) -> Result<Interpreter, Errno> {
+/// The interpreter that a file names, if any. Reads its head as execve does: of a script, or of an ELF program.
+fn interpreter(file: &OwnedFd) -> Result<Option<PathBuf>, Errno> {
     let mut head = [0; HEAD];
     let length = read_at(file, &mut head, 0)?;
     let head = head.get(..length).unwrap_or(&[]);
@@ -197,14 +193,14 @@ fn interpreter(file: &OwnedFd) -> Result<Interpreter, Errno> {
         let line = line.split(|byte| *byte == b'\n').next().unwrap_or(&[]);
         let mut words = line.split(|byte| matches!(byte, b' ' | b'\t' | 0));
         let path = words.find(|word| !word.is_empty()).ok_or(Errno::NOEXEC)?;
-        return with_nul(path).map(Interpreter::At);
+        return with_nul(path).map(Some);
     }
     if !head.starts_with(b"\x7fELF") {
         return Err(Errno::NOEXEC);
     }
     // Of another word size, such as i386 on x86-64: not looked into.
     let Some(elf) = Elf::parse(head) else {
-        return Ok(Interpreter::None);
+        return Ok(None);
     };
     for index in 0..elf.program_headers.min(128) {
         let mut header = [0; ELF_PROGRAM_HEADER];
@@ -225,12 +221,12 @@ fn interpreter(file: &OwnedFd) -> Result<Interpreter, Errno> {
         let path = path.get_mut(..size).ok_or(Errno::NOEXEC)?;
         let length = read_at(file, path, at)?;
         let path = path.get(..length).unwrap_or(&[]);
-        return with_nul(path.split(|byte| *byte == 0).next().unwrap_or(&[])).map(Interpreter::At);
+        return with_nul(path.split(|byte| *byte == 0).next().unwrap_or(&[])).map(Some);
     }
-    Ok(Interpreter::None)
+    Ok(None)
 }
 
-fn with_nul(path: &[u8]) -> Result<Vec<u8, PATH_MAX>, Errno> {
+fn with_nul(path: &[u8]) -> Result<PathBuf, Errno> {
     let mut owned = Vec::from_slice(path).map_err(|_| Errno::NAMETOOLONG)?;
     owned.push(0).map_err(|_| Errno::NAMETOOLONG)?;
     Ok(owned)

@@ -6,7 +6,7 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io;
 
-use crate::activation::{FIRST_FD, LISTEN_FDS};
+use crate::activation;
 use crate::environ::{Args, Environ};
 use crate::sys::{self, Disposition, SigSet};
 
@@ -25,6 +25,8 @@ pub struct Program<'a> {
     pub(crate) directory: Option<OwnedFd>,
     pub(crate) mask: SigSet,
     pub(crate) ignored: [(u32, bool); 2],
+    /// The kernel cuts an fd table at any number, and not only at some.
+    pub(crate) cuts_anywhere: bool,
 }
 
 /// The signals whose disposition a successor gets as this process got it: those that programs
@@ -52,6 +54,7 @@ impl<'a> Program<'a> {
             environ,
             directory: open_directory(environ),
             mask: sys::current_signal_mask(),
+            cuts_anywhere: sys::kernel_is_at_least(6, 11),
             ignored: KEPT.map(|signal| (signal, sys::disposition(signal) == Disposition::Ignored)),
         }
     }
@@ -88,17 +91,12 @@ impl<'a> Program<'a> {
     }
 }
 
-/// The working directory, under a number that no inherited socket is said to have: where the
-/// sockets are fewer than `LISTEN_FDS` says, it would be taken for one of them.
+/// The working directory, under a number that the environment does not speak of: where sockets
+/// or the channel are missing, it would be taken for one of them.
 fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = fs::open(c".", flags, Mode::empty()).ok()?;
-    let said = environ.var(LISTEN_FDS).unwrap_or(b"");
-    let sockets = core::str::from_utf8(said)
-        .ok()
-        .and_then(|said| said.parse().ok())
-        .unwrap_or(0);
-    let first_free = FIRST_FD.saturating_add(sockets);
+    let first_free = activation::first_unspoken_fd(environ);
     if fd.as_raw_fd() >= first_free {
         return Some(fd);
     }

@@ -17,6 +17,7 @@ use rustix::process::{
 };
 
 use crate::error::{During, Error, Operation};
+use crate::socket::above_stdio;
 use crate::time::Deadline;
 
 const GREETING: &[u8; 8] = b"gracenet";
@@ -38,6 +39,7 @@ pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
         None,
     )
     .during(Operation::Socketpair)?;
+    let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
     let [a, b, c, d] = generation.to_ne_bytes();
     let [g0, g1, g2, g3, g4, g5, g6, g7] = *GREETING;
     send(&ours, &[g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d])?;
@@ -60,19 +62,19 @@ enum Message {
     End,
 }
 
-fn receive(channel: &OwnedFd) -> Result<Message, Error> {
+fn receive(channel: BorrowedFd<'_>) -> Result<Message, Error> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 64];
     let received = loop {
         match net::recv(channel, buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
-            Err(Errno::INTR) => {}
+            // The other end was closed with something unread in it. That is said once, and
+            // before what it had sent itself.
+            Err(Errno::INTR | Errno::CONNRESET) => {}
             other => break other,
         }
     };
     match received {
         Ok(((bytes, _), _)) => Ok(decode(bytes)),
         Err(Errno::AGAIN) => Ok(Message::None),
-        // The other end was closed with something unread in it.
-        Err(Errno::CONNRESET) => Ok(Message::End),
         Err(errno) => Err(errno).during(Operation::Recv),
     }
 }
@@ -90,6 +92,15 @@ fn decode(message: &[u8]) -> Message {
     }
 }
 
+/// Reads the greeting, if `channel` is one and it is still in there: which generation this
+/// process is.
+pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<u32> {
+    match receive(channel) {
+        Ok(Message::Greeting(generation)) => Some(generation),
+        _ => None,
+    }
+}
+
 /// The predecessor, as its successor sees it.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -97,12 +108,9 @@ pub struct Predecessor {
 }
 
 impl Predecessor {
-    /// Takes the channel, if that is what it is: which generation this process is.
-    pub(crate) fn greet(channel: OwnedFd) -> Option<(Predecessor, u32)> {
-        match receive(&channel) {
-            Ok(Message::Greeting(generation)) => Some((Predecessor { channel }, generation)),
-            _ => None,
-        }
+    /// The predecessor at the other end of a channel that was [greeted](greeting).
+    pub(crate) const fn new(channel: OwnedFd) -> Predecessor {
+        Predecessor { channel }
     }
 
     /// That the predecessor is gone already is no error.
@@ -123,7 +131,7 @@ impl Predecessor {
     /// - recv: the channel cannot be read.
     pub fn is_gone(&self) -> Result<bool, Error> {
         for _ in 0..MESSAGES_AT_ONCE {
-            match receive(&self.channel)? {
+            match receive(self.channel.as_fd())? {
                 Message::End => return Ok(true),
                 Message::None => return Ok(false),
                 Message::Greeting(_) | Message::Ready | Message::Unknown => {}
@@ -143,7 +151,7 @@ impl Predecessor {
             if self.is_gone()? {
                 return Ok(true);
             }
-            if !wait_readable(Some(self.channel.as_fd()), deadline)? {
+            if !wait_readable([Some(self.channel.as_fd()), None], deadline)? {
                 return Ok(false);
             }
         }
@@ -157,33 +165,37 @@ impl AsFd for Predecessor {
     }
 }
 
-/// Why a successor never became ready. It has ended, and has been reaped.
+/// Why a successor never became ready, or did not hold out. It has ended, and has been reaped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It exited first, with this status.
+    /// It exited, with this status.
     Exited(i32),
-    /// It was killed first, by this signal.
+    /// It was killed, by this signal.
     Killed(i32),
-    /// It ended first, and somebody else has taken its status: SIGCHLD is ignored, or another
+    /// It ended, and somebody else has taken its status: SIGCHLD is ignored, or another
     /// part of this program waits for any child.
     Ended,
     /// It closed the channel without a word and lived on; it was killed.
     ClosedChannel,
     /// It took too long; it was killed.
     TimedOut,
-    /// Its channel could not be read; it was killed.
+    /// It was [given up](Successor::kill); it was killed.
+    GivenUp,
+    /// Its channel could not be read, and it was killed; or it could not be killed
+    /// (`pidfd_send_signal: os error 1`: it has become another user), and may live on.
     Failed(Error),
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, number) = match self {
-            Failure::Exited(status) => ("exited before it was ready, with status ", status),
-            Failure::Killed(signal) => ("killed before it was ready, by signal ", signal),
-            Failure::Ended => return f.write_str("ended before it was ready"),
-            Failure::ClosedChannel => return f.write_str("closed its channel before it was ready"),
+            Failure::Exited(status) => ("exited with status ", status),
+            Failure::Killed(signal) => ("killed by signal ", signal),
+            Failure::Ended => return f.write_str("ended"),
+            Failure::ClosedChannel => return f.write_str("closed its channel and lived on"),
             Failure::TimedOut => return f.write_str("not ready in time"),
+            Failure::GivenUp => return f.write_str("given up"),
             Failure::Failed(error) => return error.fmt(f),
         };
         f.write_str(text)?;
@@ -263,30 +275,34 @@ impl Successor {
     /// Only its message makes a successor ready: neither that it was started, nor that it exited
     /// with status 0. With the deadline passed it is killed, through its pidfd. A failure is
     /// reported once the process has been reaped, so that nothing of it is left.
+    ///
+    /// As long as nothing is decided, it wants to be called again when one of the fds is ready,
+    /// and at [`wake_by`](Self::wake_by).
     pub fn try_wait(&mut self, deadline: Deadline) -> Option<Result<(), Failure>> {
-        if self.state == State::Starting {
-            self.listen();
+        self.listen();
+        if self.is_undecided() {
+            if let Some(failure) = self.reap() {
+                // Its last word may have come in between.
+                self.listen();
+                match self.state {
+                    State::Ready => {}
+                    State::Ending(reason) => self.fail(reason),
+                    _ => self.fail(failure),
+                }
+            }
         }
         match self.state {
-            State::Ready => return Some(Ok(())),
-            State::Failed(failure) => return Some(Err(failure)),
             State::Starting if deadline.has_passed() => self.end(Failure::TimedOut),
-            State::Starting => return None,
-            State::Closed(_) | State::Ending(_) => {}
+            State::Closed(end) if end.min(deadline).has_passed() => {
+                self.end(Failure::ClosedChannel);
+            }
+            _ => {}
         }
-        if let Some(failure) = self.reap() {
-            let failure = match self.state {
-                // It did not end by itself.
-                State::Ending(reason) => reason,
-                _ => failure,
-            };
-            self.state = State::Failed(failure);
-            return Some(Err(failure));
+        match self.state {
+            State::Ready => Some(Ok(())),
+            State::Failed(failure) => Some(Err(failure)),
+            _ => None,
         }
-        if matches!(self.state, State::Closed(end) if end.min(deadline).has_passed()) {
-            self.end(Failure::ClosedChannel);
-        }
-        None
     }
 
     /// `successor.wait_ready(deadline)` — waits until it is ready, or has failed.
@@ -300,48 +316,83 @@ impl Successor {
             if let Some(outcome) = self.try_wait(deadline) {
                 return outcome;
             }
-            let until = match self.state {
-                State::Closed(end) => end.min(deadline),
-                State::Ending(_) => Deadline::after_ms(LAST_MOMENTS_MS),
-                _ => deadline,
-            };
             // Errors show at the next turn, by the state of what was waited for.
-            let _ = match self.channel().or(self.pidfd()) {
-                None => wait_readable(None, until.min(Deadline::after_ms(10))),
-                fd => wait_readable(fd, until),
-            };
+            let _ = wait_readable([self.channel(), self.pidfd()], self.wake_by(deadline));
+        }
+    }
+
+    /// `successor.wake_by(deadline)` — when [`try_wait`](Self::try_wait) with this deadline is to
+    /// be called even if no fd is ready: at the deadline, or earlier, when a successor that has
+    /// closed its channel is given a last moment.
+    pub fn wake_by(&self, deadline: Deadline) -> Deadline {
+        match self.state {
+            State::Closed(end) => end.min(deadline),
+            State::Ending(_) if self.pidfd.is_none() => Deadline::after_ms(10),
+            State::Ending(_) => Deadline::NEVER,
+            _ => deadline,
         }
     }
 
     /// `successor.kill()` — gives it up: it is killed, unless it was ready. The outcome is still
-    /// to be waited for, and says [`Failure::TimedOut`].
+    /// to be waited for, and says [`Failure::GivenUp`].
     pub fn kill(&mut self) {
         if matches!(self.state, State::Starting | State::Closed(_)) {
-            self.end(Failure::TimedOut);
+            self.end(Failure::GivenUp);
         }
     }
 
-    /// Whether another may be started: this one has failed, or has ended after it was ready, in
-    /// which case it is reaped by this.
-    pub(crate) fn has_failed(&mut self) -> bool {
+    /// `successor.try_probation(deadline)` — whether a successor that was ready has held out until
+    /// the deadline, or died before; `None` as long as neither is so. Never blocks.
+    ///
+    /// Until it is decided, the predecessor keeps its sockets, and need not accept. When the
+    /// successor dies, it accepts again, and may start another. The
+    /// [`pidfd`](Self::pidfd) is what wakes.
+    pub fn try_probation(&mut self, deadline: Deadline) -> Option<Result<(), Failure>> {
+        if self.is_ready() {
+            if let Some(failure) = self.reap() {
+                self.fail(failure);
+            }
+        }
         match self.state {
-            State::Failed(_) => true,
-            State::Ready => match self.reap() {
-                Some(failure) => {
-                    self.state = State::Failed(failure);
-                    true
-                }
-                None => false,
-            },
-            _ => false,
+            State::Failed(failure) => Some(Err(failure)),
+            State::Ready if deadline.has_passed() => Some(Ok(())),
+            _ => None,
+        }
+    }
+
+    /// `successor.probation(deadline)` — waits until the deadline, or until a successor that was
+    /// ready has died. One that is not ready yet is not waited for at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: it has ended and was reaped. Another successor can be started.
+    pub fn probation(&mut self, deadline: Deadline) -> Result<(), Failure> {
+        loop {
+            if let Some(outcome) = self.try_probation(deadline) {
+                return outcome;
+            }
+            if !self.is_ready() {
+                return Ok(());
+            }
+            let _ = wait_readable([None, self.pidfd()], deadline);
+        }
+    }
+
+    /// Whether another may be started: this one has failed, or has ended after it was ready.
+    pub(crate) fn has_failed(&mut self) -> bool {
+        match self.try_wait(Deadline::NEVER) {
+            Some(Ok(())) => matches!(self.try_probation(Deadline::NEVER), Some(Err(_))),
+            outcome => outcome.is_some(),
         }
     }
 
     /// Takes in what lies in the channel.
     fn listen(&mut self) {
         for _ in 0..MESSAGES_AT_ONCE {
-            let Some(channel) = &self.channel else { return };
-            match receive(channel) {
+            let (State::Starting, Some(channel)) = (self.state, &self.channel) else {
+                return;
+            };
+            match receive(channel.as_fd()) {
                 Ok(Message::Ready) => {
                     self.state = State::Ready;
                     return;
@@ -362,10 +413,24 @@ impl Successor {
     fn end(&mut self, reason: Failure) {
         self.channel = None;
         self.state = State::Ending(reason);
-        let _ = match &self.pidfd {
+        let killed = match &self.pidfd {
             Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
             None => kill_process(self.pid, Signal::KILL),
         };
+        if killed == Err(Errno::PERM) {
+            // It is another user's by now. Nothing can be done, and nothing is waited for.
+            self.fail(Failure::Failed(Error::new(
+                Operation::PidfdSendSignal,
+                Errno::PERM,
+            )));
+        }
+    }
+
+    /// Nothing is left of it.
+    fn fail(&mut self, failure: Failure) {
+        self.channel = None;
+        self.pidfd = None;
+        self.state = State::Failed(failure);
     }
 
     /// Reaps it, if it has ended.
@@ -376,19 +441,16 @@ impl Successor {
                 Some(status) => Failure::Exited(status),
                 None => Failure::Killed(status.terminating_signal().unwrap_or(0)),
             }),
-            Err(Errno::CHILD) if self.lives_on() => None,
-            Err(_) => Some(Failure::Ended),
-        }
-    }
-
-    /// Nobody can be reaped: is that because it still runs, and its status will be discarded?
-    fn lives_on(&self) -> bool {
-        match &self.pidfd {
-            Some(_) => matches!(
-                wait_readable(self.pidfd(), Deadline::after_ms(0)),
-                Ok(false)
-            ),
-            None => process::test_kill_process(self.pid).is_ok(),
+            // Nobody keeps its status. Has it ended all the same?
+            Err(_) => {
+                let lives_on = match &self.pidfd {
+                    Some(_) => {
+                        wait_readable([None, self.pidfd()], Deadline::after_ms(0)) == Ok(false)
+                    }
+                    None => process::test_kill_process(self.pid).is_ok(),
+                };
+                (!lives_on).then_some(Failure::Ended)
+            }
         }
     }
 }
@@ -401,21 +463,29 @@ pub(crate) fn reap(
 ) -> Result<Option<WaitIdStatus>, Errno> {
     let mut options = WaitIdOptions::EXITED;
     options.set(WaitIdOptions::NOHANG, nohang);
-    let id = match pidfd {
-        Some(pidfd) => WaitId::PidFd(pidfd.as_fd()),
-        None => WaitId::Pid(pid),
-    };
-    io::retry_on_intr(|| process::waitid(WaitId::clone(&id), options))
+    let wait = |id: WaitId<'_>| io::retry_on_intr(|| process::waitid(id.clone(), options));
+    match pidfd {
+        // Before Linux 5.4, where there are pidfds already.
+        Some(pidfd) => match wait(WaitId::PidFd(pidfd.as_fd())) {
+            Err(Errno::INVAL) => wait(WaitId::Pid(pid)),
+            waited => waited,
+        },
+        None => wait(WaitId::Pid(pid)),
+    }
 }
 
-/// Waits until `fd` is readable or at its end: whether that came in time. Without an fd it only
-/// waits.
-fn wait_readable(fd: Option<BorrowedFd<'_>>, deadline: Deadline) -> Result<bool, Error> {
+/// Waits until one of the fds is readable or at its end: whether that came in time. Without an fd
+/// it only waits.
+fn wait_readable(fds: [Option<BorrowedFd<'_>>; 2], deadline: Deadline) -> Result<bool, Error> {
+    let [first, second] = fds
+        .each_ref()
+        .map(|fd| fd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     loop {
         let timeout = deadline.remaining();
-        let polled = match &fd {
-            Some(fd) => poll(&mut [PollFd::new(fd, PollFlags::IN)], timeout.as_ref()),
-            None => poll(&mut [], timeout.as_ref()),
+        let polled = match (first.clone(), second.clone()) {
+            (Some(first), Some(second)) => poll(&mut [first, second], timeout.as_ref()),
+            (Some(fd), None) | (None, Some(fd)) => poll(&mut [fd], timeout.as_ref()),
+            (None, None) => poll(&mut [], timeout.as_ref()),
         };
         match polled {
             Ok(ready) => return Ok(ready > 0),

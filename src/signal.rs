@@ -85,7 +85,9 @@ impl Signals {
         let SignalfdSiginfo {
             signo, pid, uid, ..
         } = info;
-        Ok(Signal::from_named_raw(signo as i32).map(|signal| Received { signal, pid, uid }))
+        // SAFETY: it is one of the `Signal`s that the fd was made for.
+        let signal = unsafe { Signal::from_raw_unchecked(signo as i32) };
+        Ok(Some(Received { signal, pid, uid }))
     }
 }
 

@@ -392,15 +392,22 @@ fn bind_unix(
     }
     let target = net::SocketAddrUnix::new(path).during(Operation::Bind)?;
     let mut bound = net::bind(fd, &target);
-    if bound == Err(Errno::ADDRINUSE) && options.replace_stale && remove_stale(path, &target, style)
-    {
-        bound = net::bind(fd, &target);
+    if bound == Err(Errno::ADDRINUSE) && options.replace_stale {
+        // Held until this one listens, as the next could take it for stale before.
+        let lock = lock_directory(path);
+        if lock.is_some() && remove_stale(path, &target, style) {
+            bound = net::bind(fd, &target);
+            if bound.is_ok() && style != SocketType::DGRAM {
+                bound = net::listen(fd, options.backlog);
+            }
+        }
     }
     bound.during(Operation::Bind)?;
     PathIdentity::of(path).map(Some)
 }
 
-/// Removes the socket at `path` on which nobody listens; whether it did.
+/// Removes the socket at `path` on which nobody listens; whether it did. A socket that another
+/// process has bound and does not listen on yet cannot be told from one that is stale.
 fn remove_stale(path: &[u8], target: &net::SocketAddrUnix, style: SocketType) -> bool {
     let Ok(found) = fs::lstat(path) else {
         return false;
@@ -416,12 +423,24 @@ fn remove_stale(path: &[u8], target: &net::SocketAddrUnix, style: SocketType) ->
     if net::connect(&probe, target) != Err(Errno::CONNREFUSED) {
         return false;
     }
-    PathIdentity {
+    let stale = PathIdentity {
         device: found.st_dev,
         inode: found.st_ino,
-    }
-    .unlink(path)
-    .is_ok()
+    };
+    stale.unlink(path).is_ok()
+}
+
+/// The directory of `path`, locked (flock(2)) as long as this is held, so that of several
+/// processes that find the same stale path one replaces it. Where another holds it, none.
+fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
+    let directory = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => path.get(..=at).unwrap_or(b"/"),
+        None => b".",
+    };
+    let flags = fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
+    let directory = fs::open(directory, flags, fs::Mode::empty()).ok()?;
+    fs::flock(&directory, fs::FlockOperation::NonBlockingLockExclusive).ok()?;
+    Some(directory)
 }
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
@@ -438,7 +457,8 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error
     }
 }
 
-/// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it.
+/// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
+/// the protocol TCP passes here, and is found out as it does not [listen](readiness).
 pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, Error> {
     let found = match transport {
         Transport::Tcp => {
@@ -450,7 +470,9 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, E
         }
         Transport::Udp => {
             let protocol = sockopt::socket_protocol(fd).during(Operation::Getsockopt)?;
-            return Ok(protocol == Some(net::ipproto::UDP));
+            return Ok(
+                protocol == Some(net::ipproto::UDP) && style_of(fd)? == Some(Style::Datagram)
+            );
         }
         Transport::Unix(style) => style,
     };
@@ -468,11 +490,11 @@ fn style_of(fd: BorrowedFd<'_>) -> Result<Option<Style>, Error> {
     )
 }
 
-/// Whether `fd` listens, or could be made to: it is not connected.
+/// Whether `fd` listens, or could be made to: a stream that is not connected.
 pub(crate) enum Readiness {
     Listens,
     CouldListen,
-    Connected,
+    Never,
 }
 
 pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
@@ -480,8 +502,11 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
         return Ok(Readiness::Listens);
     }
     match net::getpeername(fd) {
-        Err(Errno::NOTCONN) => Ok(Readiness::CouldListen),
-        Ok(_) => Ok(Readiness::Connected),
+        Err(Errno::NOTCONN) if style_of(fd)?.is_some_and(|style| style != Style::Datagram) => {
+            Ok(Readiness::CouldListen)
+        }
+        Err(Errno::NOTCONN) => Ok(Readiness::Never),
+        Ok(_) => Ok(Readiness::Never),
         Err(errno) => Err(errno).during(Operation::Getpeername),
     }
 }
@@ -531,7 +556,7 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
                     both
                 }
             };
-            if speaks(fd, Transport::Tcp)? {
+            if style_of(fd)? == Some(Style::Stream) && speaks(fd, Transport::Tcp)? {
                 of(Network::Tcp, Network::Tcp4, Network::Tcp6)
             } else if speaks(fd, Transport::Udp)? {
                 of(Network::Udp, Network::Udp4, Network::Udp6)

@@ -5,6 +5,7 @@ mod child;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr;
 
@@ -23,7 +24,7 @@ use crate::fd_plan::{self, Move};
 use crate::program::Program;
 use crate::ready::reap;
 use crate::slot::Slot;
-use crate::socket::Identity;
+use crate::socket::{Identity, above_stdio};
 use crate::sys;
 
 pub(crate) use child::PATH_MAX;
@@ -112,60 +113,66 @@ impl<'m> Scratch<'m> {
 
     fn bytes(&mut self, count: usize) -> Result<Text<'m>, StartError> {
         let words = self.words(count.div_ceil(size_of::<Word>()))?;
-        words.fill(MaybeUninit::new(0));
-        let (start, length) = (words.as_mut_ptr().cast::<u8>(), size_of_val(words));
-        // SAFETY: the words are this borrow's alone and have just been initialized.
-        let free = unsafe { core::slice::from_raw_parts_mut(start, length) };
-        Ok(Text { free })
+        Ok(Text {
+            at: words.as_mut_ptr().cast(),
+            left: size_of_val(words),
+            memory: PhantomData,
+        })
     }
 }
 
-/// Bytes that are written one behind the other.
+/// Bytes that are written one behind the other, and read by the child: through pointers only.
 struct Text<'m> {
-    free: &'m mut [u8],
+    at: *mut u8,
+    left: usize,
+    memory: PhantomData<&'m mut [Word]>,
 }
 
-impl<'m> Text<'m> {
+impl Text<'_> {
     fn push(&mut self, bytes: &[u8]) -> Result<(), StartError> {
-        let free = core::mem::take(&mut self.free);
-        let (to, free) = free
-            .split_at_mut_checked(bytes.len())
+        self.left = self
+            .left
+            .checked_sub(bytes.len())
             .ok_or(StartError::TooLarge)?;
-        for (to, from) in to.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        self.free = free;
+        // SAFETY: so many bytes are left, in memory that nobody else has.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at, bytes.len()) };
+        // SAFETY: within the same memory, or at its end.
+        self.at = unsafe { self.at.add(bytes.len()) };
         Ok(())
     }
 
     fn push_decimal(&mut self, number: u32) -> Result<(), StartError> {
         self.push(write_decimal(&mut [0; 10], number))
     }
-
-    fn here(&mut self) -> *mut u8 {
-        self.free.as_mut_ptr()
-    }
 }
 
-/// An array of pointers to C strings that ends in a null pointer.
+/// An array of pointers to C strings that ends in a null pointer, read by the child.
 struct Pointers<'m> {
-    free: core::slice::IterMut<'m, Word>,
-    start: *const *const c_char,
+    start: *mut *const c_char,
+    length: usize,
+    capacity: usize,
+    memory: PhantomData<&'m mut [Word]>,
 }
 
 impl<'m> Pointers<'m> {
     fn new(words: &'m mut [Word]) -> Pointers<'m> {
         Pointers {
-            start: words.as_ptr().cast(),
-            free: words.iter_mut(),
+            start: words.as_mut_ptr().cast(),
+            length: 0,
+            capacity: words.len(),
+            memory: PhantomData,
         }
     }
 
     fn push(&mut self, string: *const c_char) -> Result<(), StartError> {
-        let at: *mut *const c_char =
-            ptr::from_mut(self.free.next().ok_or(StartError::TooLarge)?).cast();
-        // SAFETY: a word has room for a pointer, and its alignment.
+        if self.length == self.capacity {
+            return Err(StartError::TooLarge);
+        }
+        // SAFETY: within the words, each of which has room for a pointer.
+        let at = unsafe { self.start.add(self.length) };
+        // SAFETY: as above.
         unsafe { at.write(string) };
+        self.length = self.length.wrapping_add(1);
         Ok(())
     }
 }
@@ -405,7 +412,7 @@ impl<'a> Start<'a> {
         let steps = scratch.words(fd_plan::max_steps(moves))?;
         let fds = self.fds(pending, steps)?;
         let candidate = match self.search {
-            Some(_) => scratch.bytes(PATH_MAX)?.here(),
+            Some(_) => scratch.bytes(PATH_MAX)?.at,
             None => ptr::null_mut(),
         };
 
@@ -415,7 +422,7 @@ impl<'a> Start<'a> {
             handlers_cleared: false,
             cut: fds.cut,
             close_from: fds.close_from,
-            limit: self.limit.min(MAX_CLOSED_ONE_BY_ONE),
+            limit: self.limit.max(fds.cut).min(MAX_CLOSED_ONE_BY_ONE),
             directory: self
                 .program
                 .directory
@@ -431,8 +438,8 @@ impl<'a> Start<'a> {
             path: self.path.as_ptr(),
             search: self.search.unwrap_or(ptr::null()),
             candidate,
-            argv: argv.start,
-            envp: envp.start,
+            argv: argv.start.cast_const(),
+            envp: envp.start.cast_const(),
         };
         let started = launch(&mut plan);
         match started {
@@ -457,26 +464,26 @@ impl<'a> Start<'a> {
         let [listen_pid, channel_pid, watchdog_pid] = pids;
         for string in self.variables() {
             if self.watchdog && watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
-                envp.push(text.here().cast())?;
+                envp.push(text.at.cast())?;
                 text.push(b"WATCHDOG_PID=")?;
-                *watchdog_pid = text.here();
+                *watchdog_pid = text.at;
                 text.push(PID)?;
             } else {
                 envp.push(string.as_ptr())?;
             }
         }
         if !self.sockets.is_empty() {
-            envp.push(text.here().cast())?;
+            envp.push(text.at.cast())?;
             text.push(b"LISTEN_PID=")?;
-            *listen_pid = text.here();
+            *listen_pid = text.at;
             text.push(PID)?;
 
-            envp.push(text.here().cast())?;
+            envp.push(text.at.cast())?;
             text.push(b"LISTEN_FDS=")?;
             text.push_decimal(self.sockets.len() as u32)?;
             text.push(b"\0")?;
 
-            envp.push(text.here().cast())?;
+            envp.push(text.at.cast())?;
             text.push(b"LISTEN_FDNAMES=")?;
             for (index, slot) in self.sockets.iter().enumerate() {
                 if index > 0 {
@@ -486,11 +493,11 @@ impl<'a> Start<'a> {
             }
             text.push(b"\0")?;
         }
-        envp.push(text.here().cast())?;
+        envp.push(text.at.cast())?;
         text.push(b"GRACENET_FD=")?;
         text.push_decimal(self.channel_fd() as u32)?;
         text.push(b",")?;
-        *channel_pid = text.here();
+        *channel_pid = text.at;
         text.push(PID)?;
         envp.push(ptr::null())
     }
@@ -506,7 +513,8 @@ impl<'a> Start<'a> {
         // SAFETY: as many were written as there are words: the caller has counted the moves.
         let pending = unsafe { core::slice::from_raw_parts_mut(start, count) };
 
-        let first = steps.as_ptr().cast();
+        let first = steps.as_mut_ptr().cast::<[c_int; 2]>();
+        let most = steps.len();
         let close_from = match self.changes.executable {
             Some(_) => self.executable_fd().saturating_add(1),
             None => self.executable_fd(),
@@ -516,15 +524,17 @@ impl<'a> Start<'a> {
         else {
             return Err(StartError::TooLarge);
         };
-        let mut free = steps.iter_mut();
-        let mut step_count = 0;
+        let mut step_count: usize = 0;
         let mut highest = 0;
         fd_plan::plan(pending, aside, &mut |step| {
-            let Some(word) = free.next() else { return };
-            let at: *mut [c_int; 2] = ptr::from_mut(word).cast();
-            // SAFETY: a word has room for two ints, and their alignment.
+            if step_count == most {
+                return;
+            }
+            // SAFETY: within the words, each of which has room for two ints.
+            let at = unsafe { first.add(step_count) };
+            // SAFETY: as above.
             unsafe { at.write([step.from, step.to]) };
-            step_count += 1;
+            step_count = step_count.wrapping_add(1);
             if !step.stays() {
                 highest = highest.max(step.to as u32);
             }
@@ -538,8 +548,12 @@ impl<'a> Start<'a> {
             .as_ref()
             .map_or(-1, AsRawFd::as_raw_fd);
         let last = sources.chain([2, directory]).max().unwrap_or(2);
+        let mut cut = (last as u32).saturating_add(1);
+        if !self.program.cuts_anywhere {
+            cut = cut.next_multiple_of(WHOLE_BITMAP_WORD);
+        }
         Ok(Fds {
-            cut: (last as u32).saturating_add(1),
+            cut,
             close_from: close_from as u32,
             steps: first,
             step_count,
@@ -554,6 +568,11 @@ struct Fds {
     steps: *const [c_int; 2],
     step_count: usize,
 }
+
+/// How many fds one word of the kernel's second bitmap of them stands for (64 times 64). Before
+/// Linux 6.11, and its stable releases of summer 2024, a table that was cut within these kept
+/// marks for numbers that had been in use behind the cut, and its owner could not open them.
+const WHOLE_BITMAP_WORD: u32 = 4096;
 
 /// Up to where fds are closed one by one where the kernel has no close_range (before Linux 5.9):
 /// its own ceiling for a process (fs.nr_open), as it is unless somebody raised it.
@@ -636,7 +655,11 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
         Stage::Sigaction => Operation::Sigaction,
         Stage::Execve => Operation::Execve,
     };
-    Err(Error::new(operation, Errno::from_raw_os_error(report.errno)).into())
+    let errno = match report.errno {
+        errno @ 1..=4095 => Errno::from_raw_os_error(errno),
+        _ => Errno::NOSYS,
+    };
+    Err(Error::new(operation, errno).into())
 }
 
 /// The child's stack, in units of its alignment: its calls go three deep, and no signal is
@@ -671,8 +694,11 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
     // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else uses. All
     // signals are blocked, by the caller.
     let mut cloned = unsafe { sys::clone3(&args, child::run, argument) };
-    if let Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) = cloned {
-        // Refused by a filter, or before Linux 5.5.
+    if !matches!(
+        cloned,
+        Ok(_) | Err(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+    ) {
+        // Refused by a filter, with whatever errno it likes, or before Linux 5.5.
         plan.handlers_cleared = false;
         let argument: *mut c_void = ptr::from_mut(plan).cast();
         let flags = flags | raw::SIGCHLD;
@@ -690,7 +716,8 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
     let pid = Pid::from_raw(cloned? as i32).ok_or(Errno::CHILD)?;
     let pidfd = if pidfd >= 0 {
         // SAFETY: the kernel has just made it for this process.
-        Some(unsafe { OwnedFd::from_raw_fd(pidfd) })
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        above_stdio(pidfd).ok()
     } else {
         // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
         // pid is still its own.

@@ -806,11 +806,10 @@ fn successor_starts_with_the_signals_of_the_start() {
 
 fn unblock_all() {
     let mut none = MaybeUninit::uninit();
-    // SAFETY: an empty set, written by sigemptyset before it is read.
-    unsafe {
-        libc::sigemptyset(none.as_mut_ptr());
-        libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut());
-    }
+    // SAFETY: room for a set.
+    unsafe { libc::sigemptyset(none.as_mut_ptr()) };
+    // SAFETY: the empty set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, none.as_ptr(), std::ptr::null_mut()) };
 }
 
 static OWN_PID: AtomicU32 = AtomicU32::new(0);

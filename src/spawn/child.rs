@@ -84,10 +84,10 @@ pub(crate) const PATH_MAX: usize = 4096;
 ///    this process has executed another program or ended.
 /// 2. The process is a new one, of which nothing but this runs, with all signals blocked.
 pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
+    // SAFETY: 1. is the caller's duty; nobody writes to the plan.
+    let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: 1. is the caller's duty.
-    let plan = unsafe { plan.cast::<Plan>().read() };
-    // SAFETY: 1. is the caller's duty.
-    let Err((stage, errno)) = (unsafe { prepare(&plan) }) else {
+    let Err((stage, errno)) = (unsafe { prepare(plan) }) else {
         let done = Report {
             stage: Stage::Execve,
             errno: 0,
@@ -96,12 +96,12 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
         // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
         unsafe { plan.report.write_volatile(done) };
         // SAFETY: 1. is the caller's duty.
-        let errno = unsafe { execute(&plan) };
+        let errno = unsafe { execute(plan) };
         // SAFETY: 1. is the caller's duty.
-        unsafe { fail(&plan, Stage::Execve, errno) }
+        unsafe { fail(plan, Stage::Execve, errno) }
     };
     // SAFETY: 1. is the caller's duty.
-    unsafe { fail(&plan, stage, errno) }
+    unsafe { fail(plan, stage, errno) }
 }
 
 /// Says why, and ends.
@@ -136,7 +136,11 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
     }
 
     if plan.directory >= 0 {
-        sys::fchdir(plan.directory).map_err(|errno| (Stage::Chdir, errno))?;
+        match sys::fchdir(plan.directory) {
+            // Without the permission to go where this process is already.
+            Err(Errno::ACCESS) if sys::is_working_directory(plan.directory) => {}
+            gone => gone.map_err(|errno| (Stage::Chdir, errno))?,
+        }
     }
 
     for index in 0..plan.step_count {
@@ -198,20 +202,15 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
     Ok(())
 }
 
-/// Puts something harmless at `fd`, which has nothing: /dev/null, or where there is none the root
-/// directory, of which nothing can be read and to which nothing can be written.
+/// Puts something harmless at `fd`, of which nothing would be left, as the lowest that is free:
+/// /dev/null, or where there is none the root directory, of which nothing can be read and to which
+/// nothing can be written.
 fn fill(fd: c_int) -> Result<(), Errno> {
-    let opened = match sys::open(c"/dev/null", sys::O_RDWR) {
-        Ok(opened) => opened,
-        Err(_) => sys::open(c"/", sys::O_PATH)?,
-    };
-    if opened == fd {
-        return Ok(());
-    }
     // SAFETY: the table is this process' own, in which nobody owns anything.
-    unsafe { sys::dup3(opened, fd)? };
-    // SAFETY: as above. Were it one of 0 to 2, its turn to be filled is still to come.
-    unsafe { sys::close(opened) };
+    unsafe { sys::close(fd) };
+    if sys::open(c"/dev/null", sys::O_RDWR).is_err() {
+        sys::open(c"/", sys::O_PATH)?;
+    }
     Ok(())
 }
 

@@ -231,6 +231,45 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
     check(unsafe { arch::syscall1(raw::__NR_fchdir as usize, fd as usize) }).map(drop)
 }
 
+/// statx(AT_FDCWD, ".") and statx(fd): whether they are one directory.
+pub(crate) fn is_working_directory(fd: c_int) -> bool {
+    let here = directory_id(raw::AT_FDCWD, c".", 0);
+    here.is_some() && here == directory_id(fd, c"", raw::AT_EMPTY_PATH)
+}
+
+fn directory_id(fd: c_int, path: &CStr, flags: u32) -> Option<(u32, u32, u64)> {
+    // SAFETY: a structure of integers, of which zeros are valid ones.
+    let mut found: raw::statx = unsafe { core::mem::zeroed() };
+    let (fd, path, flags) = (fd as usize, path.as_ptr() as usize, flags as usize);
+    let (mask, at) = (raw::STATX_INO as usize, &raw mut found as usize);
+    // SAFETY: `path` ends in a NUL and `found` is writable.
+    let result = unsafe { arch::syscall5(raw::__NR_statx as usize, fd, path, flags, mask, at) };
+    check(result).ok()?;
+    Some((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+}
+
+/// uname: whether the running kernel is of this release or a later one. One that hides it is not.
+pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    // SAFETY: a structure of bytes, of which zeros are valid ones.
+    let mut name: linux_raw_sys::system::new_utsname = unsafe { core::mem::zeroed() };
+    let at = &raw mut name as usize;
+    // SAFETY: `name` is writable.
+    unsafe { arch::syscall1(raw::__NR_uname as usize, at) };
+    let mut numbers = [0_u32; 2];
+    let mut digits = name.release.iter().map(|byte| *byte as u8);
+    for number in &mut numbers {
+        for digit in digits.by_ref() {
+            if !digit.is_ascii_digit() {
+                break;
+            }
+            *number = number
+                .saturating_mul(10)
+                .saturating_add(u32::from(digit.wrapping_sub(b'0')));
+        }
+    }
+    numbers >= [major, minor]
+}
+
 /// openat(AT_FDCWD, path, flags).
 pub(crate) fn open(path: &CStr, flags: u32) -> Result<c_int, Errno> {
     let (number, at) = (raw::__NR_openat as usize, raw::AT_FDCWD as usize);
