@@ -502,3 +502,29 @@ fn inherited_sockets_keep_their_mode_unless_told() {
     assert!(puppet.fds().is_nonblocking(3));
     assert!(!puppet.fds().is_nonblocking(4));
 }
+
+/// A channel to a predecessor was never made there.
+#[test]
+fn a_standard_stream_is_not_touched_for_a_channel() {
+    for before in ["GRACENET_FD=0,", "GRACENET_FD=2,"] {
+        let puppet = passing_two().variable_and_pid(before).run();
+        let standard = |fd| puppet.fds().get(fd).cloned();
+        let before = [0, 1, 2].map(standard);
+        assert_eq!(puppet.must("inherit"), "2 generation=0");
+        assert_eq!([0, 1, 2].map(standard), before);
+    }
+}
+
+/// A socket that was passed is no channel either, and neither is a file.
+#[test]
+fn what_is_no_channel_is_not_taken_for_one() {
+    let puppet = passing_two().variable_and_pid("GRACENET_FD=3,").inherit();
+    assert_eq!(puppet.table().len(), 2);
+    assert!(puppet.fds().has(3));
+    let null = File::open("/dev/null").unwrap();
+    let puppet = passing_two()
+        .at(20, null)
+        .variable_and_pid("GRACENET_FD=20,")
+        .inherit();
+    assert_eq!(puppet.must("ready"), "");
+}

@@ -44,8 +44,8 @@ type Hook = Box<dyn FnMut() -> io::Result<()> + Send + Sync>;
 
 enum Variable {
     Text(CString),
-    /// The puppet's pid.
-    Pid,
+    /// This, and the puppet's pid behind it.
+    Pid(&'static str),
     /// The inode of the puppet's pidfd.
     PidfdId,
 }
@@ -104,6 +104,12 @@ impl Start {
         self
     }
 
+    /// As [`variable`](Self::variable), with the puppet's pid behind it.
+    pub fn variable_and_pid(mut self, before: &'static str) -> Start {
+        self.variables.push(Variable::Pid(before));
+        self
+    }
+
     /// Done in the new process, before anything else.
     pub fn before(mut self, hook: impl FnMut() -> io::Result<()> + Send + Sync + 'static) -> Start {
         self.before.push(Box::new(hook));
@@ -150,7 +156,7 @@ impl Start {
         let mut variables = self.variables;
         if self.sockets > 0 || self.count.is_some() || self.pid.is_some() {
             if !self.says_nothing {
-                variables.push(self.pid.unwrap_or(Variable::Pid));
+                variables.push(self.pid.unwrap_or(Variable::Pid("LISTEN_PID=")));
             }
             let count = self.count.unwrap_or_else(|| self.sockets.to_string());
             variables.push(text(&format!("LISTEN_FDS={count}")));
@@ -231,7 +237,7 @@ impl Block {
             };
             strings.push(match variable {
                 Variable::Text(text) => text.as_bytes_with_nul().to_vec(),
-                Variable::Pid => number(b"LISTEN_PID=", &mut pid),
+                Variable::Pid(before) => number(before.as_bytes(), &mut pid),
                 Variable::PidfdId => number(b"LISTEN_PIDFDID=", &mut pidfd_id),
             });
         }
