@@ -138,6 +138,24 @@ fn a_number_that_is_a_clients_connection_by_now_is_never_handed_on() {
     assert_eq!(&served, b"served");
 }
 
+/// Case K2. The number is the table's no more: to close the socket is all that is left to do about
+/// it, and must not cut off the client.
+#[test]
+fn closing_a_socket_whose_number_is_a_clients_by_now_leaves_the_client_alone() {
+    for order in ["close 1", "close-and-unlink 1", "retire"] {
+        let site = Site::open();
+        let fd = site.sockets[1].fd;
+        site.puppet.must(format!("close-fd {fd}"));
+        let mut client = TcpStream::connect(site.address(0)).unwrap();
+        site.puppet.must(format!("accept {}", site.handle(0)));
+        site.puppet.must(order);
+        site.puppet.must(format!("write {fd} served"));
+        let mut served = [0; 6];
+        client.read_exact(&mut served).unwrap();
+        assert_eq!(&served, b"served", "after {order}");
+    }
+}
+
 /// Case K2. A number that is nothing at all.
 #[test]
 fn a_number_that_was_closed_is_an_error_until_the_socket_is_closed_as_well() {
