@@ -5,208 +5,22 @@
 
 mod util;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
 
 use gracenet::{Args, Deadline, Environ, Failure, Net, Operation, Program, StartError};
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
-};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
-use util::{Done, Fds, in_time, program};
-
-/// The tests here look at the fd table and change the dispositions of the process they share.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// What a successor is started with, and where it reports.
-struct Predecessor {
-    net: Net<80>,
-    report: OwnedFd,
-}
-
-/// A successor that runs, and that ends with this.
-struct Witness<'a> {
-    pid: Pid,
-    generation: u32,
-    report: &'a OwnedFd,
-}
-
-impl Predecessor {
-    fn new() -> Predecessor {
-        let (report, theirs) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
-        let mut net = Net::new();
-        net.insert("report", theirs).unwrap();
-        Predecessor { net, report }
-    }
-
-    /// A TCP listener and a unix one, a datagram socket and a file that is none.
-    fn with_sockets() -> Predecessor {
-        let mut predecessor = Predecessor::new();
-        let net = &mut predecessor.net;
-        net.listen("tcp", "127.0.0.1:0").unwrap();
-        static NAMES: AtomicU32 = AtomicU32::new(0);
-        let number = NAMES.fetch_add(1, Ordering::Relaxed);
-        let name = format!("@gracenet-spawn-{}-{number}", std::process::id());
-        net.listen("unix", name).unwrap();
-        net.listen("udp", "127.0.0.1:0").unwrap();
-        net.insert("null", File::open("/dev/null").unwrap().into())
-            .unwrap();
-        predecessor
-    }
-
-    /// Starts what `args` and `environ` say and waits until it reports.
-    fn start(&mut self, args: &[&CStr], environ: &[&CStr]) -> Witness<'_> {
-        let program = Program::new(Args::new(args), Environ::new(environ));
-        self.start_program(&program)
-    }
-
-    fn start_program(&mut self, program: &Program<'_>) -> Witness<'_> {
-        let started = self.net.start_process(program).expect("a successor");
-        let pid = started.pid();
-        let witness = Witness::up(&self.report);
-        assert_eq!(witness.pid, pid);
-        witness
-    }
-
-    /// Starts what cannot be started.
-    fn fail(&mut self, args: &[&CStr], environ: &[&CStr]) -> StartError {
-        let program = Program::new(Args::new(args), Environ::new(environ));
-        let before = Fds::of_self();
-        let error = self
-            .net
-            .start_process(&program)
-            .map(|it| it.pid())
-            .unwrap_err();
-        assert_eq!(Fds::of_self(), before, "fds after {error}");
-        error
-    }
-
-    /// The successor ends before it was ready.
-    fn give_up(&mut self, status: i32) {
-        // The witness ends when nobody hears it any more.
-        let (report, _) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .unwrap();
-        drop(std::mem::replace(&mut self.report, report));
-        let successor = self.net.successor().expect("a successor");
-        let outcome = successor.wait_ready(Deadline::after_ms(10_000));
-        assert_eq!(outcome, Err(Failure::Exited(status)));
-    }
-}
-
-impl<'a> Witness<'a> {
-    fn up(report: &'a OwnedFd) -> Witness<'a> {
-        let line = hear(report);
-        let mut words = line.split(' ');
-        assert_eq!(words.next(), Some("up"), "{line}");
-        let generation = words.next().unwrap().parse().unwrap();
-        let pid = Pid::from_raw(words.next().unwrap().parse().unwrap()).unwrap();
-        Witness {
-            pid,
-            generation,
-            report,
-        }
-    }
-
-    fn say(&self, what: &str) -> String {
-        send(self.report, what.as_bytes(), SendFlags::NOSIGNAL).unwrap();
-        hear(self.report)
-    }
-
-    /// Its own successor, which is ready when this returns, as this one has ended.
-    fn next(self) -> Witness<'a> {
-        send(self.report, b"next", SendFlags::NOSIGNAL).unwrap();
-        let next = Witness::up(self.report);
-        assert_eq!(next.say("ready"), "ok");
-        next
-    }
-
-    fn proc(&self, name: &str) -> std::path::PathBuf {
-        format!("/proc/{}/{name}", self.pid).into()
-    }
-
-    fn environ(&self) -> Vec<Vec<u8>> {
-        strings(&fs::read(self.proc("environ")).unwrap())
-    }
-
-    fn cmdline(&self) -> Vec<Vec<u8>> {
-        strings(&fs::read(self.proc("cmdline")).unwrap())
-    }
-
-    fn exe(&self) -> std::path::PathBuf {
-        fs::read_link(self.proc("exe")).unwrap()
-    }
-
-    fn fds(&self) -> Fds {
-        Fds::of(self.pid)
-    }
-
-    /// A set of signals from its status: SigBlk, SigIgn, SigCgt.
-    fn signals(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(self.proc("status")).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
-        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
-    }
-}
-
-fn hear(report: &OwnedFd) -> String {
-    in_time(report.as_fd(), "a message of the witness");
-    let mut buffer = [MaybeUninit::uninit(); 256];
-    let received = recv(report, buffer.as_mut_slice(), RecvFlags::DONTWAIT);
-    let ((heard, _), _) = received.unwrap();
-    assert!(!heard.is_empty(), "the witness ended without a word");
-    String::from_utf8(heard.to_vec()).unwrap()
-}
-
-fn strings(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
-}
-
-fn path(path: &Path) -> CString {
-    CString::new(path.as_os_str().as_bytes()).unwrap()
-}
-
-fn witness() -> CString {
-    path(&program("witness"))
-}
-
-fn copy_witness(to: &Path) -> CString {
-    fs::copy(program("witness"), to).unwrap();
-    path(to)
-}
-
-fn bit(signal: i32) -> u64 {
-    1 << (signal - 1)
-}
+use util::{
+    Done, Fds, Predecessor, Witness, alone, copy_witness, path, program, witness, witness_in,
+};
 
 /// Case D1, D2, D5, E5, E7, E10.
 #[test]
@@ -711,28 +525,6 @@ fn a_name_without_a_slash_is_searched_in_path() {
     predecessor.give_up(0);
 }
 
-/// A witness that is the first of its line, in a root directory of its own, and its report.
-fn witness_in(root: &Path, exec: &str) -> (std::process::Child, OwnedFd) {
-    let (report, theirs) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
-    // The shell's own redirection puts it at 3, where nothing else is of the same number.
-    let script = format!(
-        "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=report; {exec}"
-    );
-    let child = Command::new("/bin/sh")
-        .args(["-c", &script])
-        .current_dir(root)
-        .stdin(Stdio::from(theirs))
-        .spawn()
-        .unwrap();
-    (child, report)
-}
-
 /// Case F7.
 #[test]
 fn successor_needs_neither_proc_nor_dev_nor_its_directory() {
@@ -762,6 +554,10 @@ fn successor_needs_neither_proc_nor_dev_nor_its_directory() {
     assert_eq!(first.next().next().generation, 2);
     drop(report);
     child.wait().unwrap();
+}
+
+fn bit(signal: i32) -> u64 {
+    1 << (signal - 1)
 }
 
 /// Case G1.

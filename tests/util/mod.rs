@@ -5,6 +5,7 @@ mod fds;
 mod netns;
 mod puppet;
 mod socket;
+mod witness;
 
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,10 @@ pub use fds::{Fd, Fds};
 pub use netns::{add_link_local_to_lo, in_network_namespace, without_ipv6};
 pub use puppet::{Entry, Puppet, Start, word};
 pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
+pub use witness::{
+    Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, is_reaped, path,
+    report, strings, tell, witness, witness_in,
+};
 
 /// The static program `name` of tests/programs, which is built first.
 pub fn program(name: &str) -> PathBuf {
