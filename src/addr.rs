@@ -16,6 +16,7 @@
 //! contain panics.
 
 use core::error::Error;
+use core::ffi::CStr;
 use core::fmt::{self, Write as _};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
@@ -232,6 +233,80 @@ impl Address {
             }
             _ => None,
         }
+    }
+}
+
+/// The bytes of a socket address, as bind(2) wants them.
+pub(crate) struct SockAddr {
+    bytes: [u8; SOCKADDR_MAX],
+    len: usize,
+}
+
+/// A family and the longest path, with its NUL.
+const SOCKADDR_MAX: usize = 2 + SUN_PATH_MAX;
+
+impl SockAddr {
+    /// What [`Address::decode`] reads. A zone that has no number and a host that is left out are
+    /// taken for none.
+    pub(crate) fn encode(address: &Address) -> Self {
+        let mut encoded = Self {
+            bytes: [0; SOCKADDR_MAX],
+            len: 0,
+        };
+        match address {
+            Address::Unix(unix) => {
+                encoded.push(&AF_UNIX.to_ne_bytes());
+                encoded.push(unix.bytes());
+                if unix.as_path().is_some() {
+                    encoded.push(&[0]);
+                }
+            }
+            Address::Inet(InetAddress {
+                host: Host::V6(ip, zone),
+                port,
+            }) => {
+                encoded.push(&AF_INET6.to_ne_bytes());
+                encoded.push(&port.to_be_bytes());
+                encoded.push(&[0; 4]);
+                encoded.push(&ip.octets());
+                encoded.push(&match zone {
+                    Zone::Index(index) => index.get().to_ne_bytes(),
+                    Zone::None | Zone::Name(_) => [0; 4],
+                });
+            }
+            Address::Inet(InetAddress { host, port }) => {
+                encoded.push(&AF_INET.to_ne_bytes());
+                encoded.push(&port.to_be_bytes());
+                encoded.push(&match host {
+                    Host::V4(ip) => ip.octets(),
+                    _ => [0; 4],
+                });
+                encoded.push(&[0; 8]);
+            }
+        }
+        encoded
+    }
+
+    #[inline(never)]
+    fn push(&mut self, bytes: &[u8]) {
+        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
+            *to = *from;
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or(&self.bytes)
+    }
+
+    /// The path of a unix socket that has one.
+    pub(crate) fn path(&self) -> Option<&CStr> {
+        let path = self.bytes.get(2..)?;
+        let unix = self.bytes.starts_with(&AF_UNIX.to_ne_bytes());
+        if !unix || path.first() == Some(&0) {
+            return None;
+        }
+        CStr::from_bytes_until_nul(path).ok()
     }
 }
 
@@ -1073,7 +1148,7 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IFNAMSIZ: usize = 16;
-const SUN_PATH_MAX: usize = 108;
+pub(crate) const SUN_PATH_MAX: usize = 108;
 /// The longest path that leaves room for its NUL, and the longest name after its own.
 const NAME_MAX: usize = SUN_PATH_MAX - 1;
 
@@ -1698,6 +1773,22 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn encoded_address_is_decoded(
+            (network, address) in any_network().prop_flat_map(|n| (Just(n), any_address(n))),
+        ) {
+            let exact = match address {
+                Address::Unix(_) => true,
+                Address::Inet(InetAddress { host, .. }) => {
+                    !matches!(host, Host::Any | Host::V6(_, Zone::Name(_)))
+                }
+            };
+            let encoded = SockAddr::encode(&address);
+            let decoded = Address::decode(encoded.as_bytes());
+            prop_assert!(decoded.is_some(), "{network} {address}");
+            prop_assert!(!exact || decoded == Some(address), "{network} {address} {decoded:?}");
+        }
+
         #[test]
         fn address_that_is_written_is_read_again(
             (network, address) in any_network()

@@ -1,46 +1,79 @@
 //! Pure. A failed system call: which, and why.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use rustix::io::Errno;
 
 /// A failed system call.
+///
+/// One word: which call in the upper half, its errno in the lower, so that a result with it fits
+/// into two registers.
 ///
 /// ```
 /// use gracenet::{Errno, Error, Operation};
 ///
 /// let error = Error::new(Operation::Bind, Errno::ADDRINUSE);
 /// assert_eq!(error.to_string(), "bind: os error 98");
+/// assert_eq!(error.operation(), Operation::Bind);
 /// assert_eq!(Errno::from(error), Errno::ADDRINUSE);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Error {
-    operation: Operation,
-    errno: Errno,
-}
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Error(NonZeroU32);
 
 impl Error {
     /// `Error::new(operation, errno)` — an error as this crate gives it.
     pub const fn new(operation: Operation, errno: Errno) -> Error {
-        Error { operation, errno }
+        Error::from_packed((operation as u32) << 16, errno.raw_os_error() as u32)
+    }
+
+    /// From both as they lie in the word. It is never zero: the first operation is 1.
+    pub(crate) const fn from_packed(operation: u32, errno: u32) -> Error {
+        match NonZeroU32::new(operation | (errno & 0xfff)) {
+            Some(packed) => Error(packed),
+            None => Error(NonZeroU32::MAX),
+        }
     }
 
     /// What failed.
-    pub const fn operation(self) -> Operation {
-        self.operation
+    pub fn operation(self) -> Operation {
+        let number = (self.0.get() >> 16) as usize;
+        let at = number.wrapping_sub(1);
+        Operation::ALL
+            .get(at)
+            .copied()
+            .unwrap_or(Operation::Accept4)
     }
 
     /// What the kernel said.
     pub const fn errno(self) -> Errno {
-        self.errno
+        match self.raw_os_error() {
+            errno @ 1..=4095 => Errno::from_raw_os_error(errno),
+            _ => Errno::NOSYS,
+        }
+    }
+
+    /// What the kernel said, as a number.
+    pub const fn raw_os_error(self) -> i32 {
+        (self.0.get() & 0xffff) as i32
+    }
+
+    pub(crate) const fn is(self, errno: Errno) -> bool {
+        self.raw_os_error() == errno.raw_os_error()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.operation.as_str())?;
+        f.write_str(self.operation().as_str())?;
         f.write_str(": os error ")?;
-        fmt::Display::fmt(&self.errno.raw_os_error(), f)
+        fmt::Display::fmt(&self.raw_os_error(), f)
     }
 }
 
@@ -48,23 +81,29 @@ impl core::error::Error for Error {}
 
 impl From<Error> for Errno {
     fn from(error: Error) -> Errno {
-        error.errno
+        error.errno()
     }
 }
 
 macro_rules! operations {
-    ($($name:ident $text:literal)*) => {
+    ($first:ident $first_text:literal $($name:ident $text:literal)*) => {
         /// The system calls that can fail, by their names in section 2 of the manual.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
         #[non_exhaustive]
         pub enum Operation {
+            #[doc = concat!("`", $first_text, "`")] $first = 1,
             $(#[doc = concat!("`", $text, "`")] $name,)*
         }
 
         impl Operation {
+            /// In the order of their numbers, from 1 up.
+            const ALL: &[Operation] = &[Operation::$first, $(Operation::$name,)*];
+
             /// Its name as the manual has it.
             pub const fn as_str(self) -> &'static str {
                 match self {
+                    Operation::$first => $first_text,
                     $(Operation::$name => $text,)*
                 }
             }
@@ -79,12 +118,11 @@ operations! {
     Chmod "fchmod"
     Clone "clone"
     Close "close"
-    CloseRange "close_range"
     Connect "connect"
     Dup "dup"
     Execve "execve"
     Fcntl "fcntl"
-    Fstat "fstat"
+    Flock "flock"
     Getpeername "getpeername"
     Getsockname "getsockname"
     Getsockopt "getsockopt"
@@ -122,6 +160,22 @@ pub(crate) trait During<T> {
 
 impl<T> During<T> for Result<T, Errno> {
     fn during(self, operation: Operation) -> Result<T, Error> {
-        self.map_err(|errno| Error { operation, errno })
+        self.map_err(|errno| Error::new(operation, errno))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_survives_its_packing() {
+        for operation in Operation::ALL {
+            for errno in [1, 98, 4095] {
+                let errno = Errno::from_raw_os_error(errno);
+                let error = Error::new(*operation, errno);
+                assert_eq!((error.operation(), error.errno()), (*operation, errno));
+            }
+        }
     }
 }

@@ -7,19 +7,18 @@ use core::ops::{Deref, DerefMut};
 use core::ptr;
 
 use heapless::{Vec, VecView};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs;
-use rustix::io::{self, Errno, FdFlags};
-use rustix::net::{self, SocketFlags};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
 
 use crate::activation::{
     self, Activation, FIRST_FD, LISTEN_PIDFDID, NAME_MAX, Reader, UNNAMED, VariableError,
 };
-use crate::addr::{Address, AddressError, AddressErrorKind, Network};
+use crate::addr::{Address, AddressError, AddressErrorKind, Network, SockAddr};
 use crate::changes::Changes;
 use crate::environ::Environ;
-use crate::error::{During, Error, Operation};
+use crate::error::{Error, Operation};
 use crate::matching::{Rank, Request, Transport};
 use crate::preflight::{self, Findings};
 use crate::program::Program;
@@ -327,43 +326,16 @@ impl NetView {
         if let Err(reason) = checked {
             return Err(Refused { fd, reason });
         }
-        let identity = match Identity::of(fd.as_fd()) {
-            Ok(identity) => identity,
-            Err(error) => {
-                return Err(Refused {
-                    fd,
-                    reason: error.into(),
-                });
+        match take_in(&fd) {
+            Ok((lower, identity)) => {
+                let id = self.0.state.new_id();
+                Ok(self.push(Slot::new(id, lower.unwrap_or(fd), identity, name)))
             }
-        };
-        let fd = match io::fcntl_dupfd_cloexec(&fd, FIRST_FD) {
-            Ok(lower) if fd.as_raw_fd() < FIRST_FD || lower.as_raw_fd() < fd.as_raw_fd() => lower,
-            Err(errno) if fd.as_raw_fd() < FIRST_FD => {
-                return Err(Refused {
-                    fd,
-                    reason: Error::new(Operation::Fcntl, errno).into(),
-                });
-            }
-            _ => match io::fcntl_setfd(&fd, FdFlags::CLOEXEC) {
-                Ok(()) => fd,
-                Err(errno) => {
-                    return Err(Refused {
-                        fd,
-                        reason: Error::new(Operation::Fcntl, errno).into(),
-                    });
-                }
-            },
-        };
-        let slot = Slot {
-            id: self.0.state.new_id(),
-            fd,
-            identity,
-            name: Name::new(name).unwrap_or_default(),
-            inherited: false,
-            claimed: true,
-            path: None,
-        };
-        Ok(self.push(slot))
+            Err(error) => Err(Refused {
+                fd,
+                reason: error.into(),
+            }),
+        }
     }
 
     /// `net.claim(name)` — the first inherited fd of that name that nobody has claimed, whatever
@@ -400,8 +372,7 @@ impl NetView {
     #[doc(alias = "accept4")]
     pub fn accept_with(&self, handle: Handle, flags: SocketFlags) -> Result<OwnedFd, Error> {
         let slot = self.slot(handle, Operation::Accept4)?;
-        io::retry_on_intr(|| net::accept_with(&slot.fd, flags | SocketFlags::CLOEXEC))
-            .during(Operation::Accept4)
+        sys::accept(slot.as_fd(), flags.bits())
     }
 
     /// `net.borrow(handle)` — lends the fd.
@@ -422,7 +393,7 @@ impl NetView {
     #[doc(alias = "dup")]
     pub fn duplicate(&self, handle: Handle) -> Result<OwnedFd, Error> {
         let slot = self.slot(handle, Operation::Fcntl)?;
-        io::fcntl_dupfd_cloexec(&slot.fd, FIRST_FD).during(Operation::Fcntl)
+        sys::duplicate(slot.as_fd(), FIRST_FD)
     }
 
     /// `net.get(handle)` — what is known of a socket; `None` when the handle is stale.
@@ -478,10 +449,11 @@ impl NetView {
     pub fn close_and_unlink(&mut self, handle: Handle) -> Result<(), Error> {
         let slot = self.slot(handle, Operation::Close)?;
         let mut removed = Ok(());
-        if let Some(made) = slot.path {
-            if let Ok(Some(Address::Unix(address))) = socket::local_address(slot.as_fd()) {
-                removed = address.as_path().map_or(Ok(()), |path| made.unlink(path));
-            }
+        if let (Some(made), Ok(Some(address))) = (slot.path, socket::local_address(slot.as_fd())) {
+            let encoded = SockAddr::encode(&address);
+            removed = encoded
+                .path()
+                .map_or(Ok(()), |path| socket::unlink_own(made, path));
         }
         self.close(handle)?;
         removed
@@ -686,21 +658,17 @@ impl NetView {
         if let Some(name) = options.name {
             NameError::check(name)?;
         }
-        let request = Request::new(network, socket::resolve_zone(address)?, options.name);
+        let mut request = Request::new(network, address, options.name);
+        socket::resolve_zone(&mut request.address)?;
         if let Some(handle) = self.claim_match(&request, options)? {
             return Ok(handle);
         }
         self.room()?;
         let fresh = socket::make(&request, options)?;
-        let slot = Slot {
-            id: self.0.state.new_id(),
-            identity: Identity::of(fresh.fd.as_fd())?,
-            fd: fresh.fd,
-            name: Name::new(options.name.unwrap_or(UNNAMED.as_bytes())).unwrap_or_default(),
-            inherited: false,
-            claimed: true,
-            path: fresh.path,
-        };
+        let identity = Identity::of(fresh.fd.as_fd())?;
+        let name = options.name.unwrap_or(UNNAMED.as_bytes());
+        let mut slot = Slot::new(self.0.state.new_id(), fresh.fd, identity, name);
+        slot.path = fresh.path;
         Ok(self.push(slot))
     }
 
@@ -713,7 +681,7 @@ impl NetView {
         let transport = Transport::of(request.network);
         let mut best: Option<(Rank, bool, &mut Slot)> = None;
         for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
-            let fd = slot.fd.as_fd();
+            let fd = slot.as_fd();
             // Nor is one that cannot even say where it is bound.
             let Ok(Some(address)) = socket::local_address(fd) else {
                 continue;
@@ -746,10 +714,10 @@ impl NetView {
             return Ok(None);
         };
         if !listens {
-            net::listen(&slot.fd, options.backlog).during(Operation::Listen)?;
+            sys::listen(slot.as_fd(), options.backlog)?;
         }
         if let Some(nonblocking) = options.nonblocking {
-            socket::set_nonblocking(slot.fd.as_fd(), nonblocking)?;
+            sys::set_nonblocking(slot.as_fd(), nonblocking)?;
         }
         if let Some(name) = options.name.and_then(Name::new) {
             slot.name = name;
@@ -816,20 +784,13 @@ impl NetView {
             let fd = FIRST_FD.saturating_add_unsigned(index);
             // SAFETY: it is open, as F_SETFD has shown.
             let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-            let identity = Identity::of(borrowed).map_err(|error| {
-                self.disown();
-                InheritError::Failed(error)
-            })?;
-            let slot = Slot {
-                id: self.0.state.new_id(),
-                // SAFETY: open, and no one else's by 1.
-                fd: unsafe { OwnedFd::from_raw_fd(fd) },
-                identity,
-                name: Name::new(name).unwrap_or_default(),
-                inherited: true,
-                claimed: false,
-                path: None,
-            };
+            // That it cannot say what it is, is for whoever claims it to find out.
+            let identity = Identity::of(borrowed).unwrap_or(Identity::Socket(0));
+            // SAFETY: open, and no one else's by 1.
+            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let mut slot = Slot::new(self.0.state.new_id(), fd, identity, name);
+            slot.inherited = true;
+            slot.claimed = false;
             self.push(slot);
         }
         if let Some((predecessor, generation)) = channel {
@@ -837,13 +798,6 @@ impl NetView {
             self.0.state.generation = generation;
         }
         Ok(())
-    }
-
-    /// Lets go of what was adopted so far, without closing it.
-    fn disown(&mut self) {
-        while let Some(slot) = self.0.slots.pop() {
-            let _ = slot.fd.into_raw_fd();
-        }
     }
 }
 
@@ -860,15 +814,28 @@ fn set_cloexec(fd: RawFd) -> Result<(), Errno> {
     sys::set_fd_flags(fd, linux_raw_sys::general::FD_CLOEXEC)
 }
 
+/// What [`insert`](NetView::insert) does to an fd: a copy of it with a lower number, if there is
+/// one or it must have one, and which file it is.
+fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, Identity), Error> {
+    let identity = Identity::of(fd.as_fd())?;
+    match sys::duplicate(fd.as_fd(), FIRST_FD) {
+        Ok(copy) if fd.as_raw_fd() < FIRST_FD || copy.as_raw_fd() < fd.as_raw_fd() => {
+            Ok((Some(copy), identity))
+        }
+        Err(error) if fd.as_raw_fd() < FIRST_FD => Err(error),
+        _ => sys::set_cloexec(fd.as_fd()).map(|()| (None, identity)),
+    }
+}
+
 /// The inode of our own pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
 fn own_pidfd_inode(pid: u32) -> Option<u64> {
     const PIDFS_MAGIC: u64 = 0x5049_4446;
-    let pidfd = pidfd_open(Pid::from_raw(pid as i32)?, PidfdFlags::empty()).ok()?;
-    let is_pidfs =
-        fs::fstatfs(&pidfd).is_ok_and(|stat| u64::try_from(stat.f_type).ok() == Some(PIDFS_MAGIC));
-    is_pidfs
-        .then(|| fs::fstat(&pidfd).ok().map(|stat| stat.st_ino))
-        .flatten()
+    let pidfd = sys::pidfd_open(pid).ok()?;
+    let kind = fs::fstatfs(&pidfd).ok()?.f_type;
+    if u64::try_from(kind).ok() != Some(PIDFS_MAGIC) {
+        return None;
+    }
+    sys::file(pidfd.as_fd()).ok().map(|file| file.inode())
 }
 
 /// One fd of a [`Net`], and what is known of it.

@@ -2,9 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{self, Mode, OFlags};
-use rustix::io;
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 
 use crate::activation;
 use crate::environ::{Args, Environ};
@@ -94,11 +92,10 @@ impl<'a> Program<'a> {
 /// The working directory, under a number that the environment does not speak of: where sockets
 /// or the channel are missing, it would be taken for one of them.
 fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = fs::open(c".", flags, Mode::empty()).ok()?;
+    let fd = sys::open_directory(c".").ok()?;
     let first_free = activation::first_unspoken_fd(environ);
     if fd.as_raw_fd() >= first_free {
         return Some(fd);
     }
-    io::fcntl_dupfd_cloexec(&fd, first_free).ok()
+    sys::duplicate(fd.as_fd(), first_free).ok()
 }

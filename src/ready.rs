@@ -6,18 +6,14 @@
 //! is not known is passed over, so that a later version can have more of them.
 
 use core::fmt;
-use core::mem::MaybeUninit;
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{self, Errno};
-use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
-use rustix::process::{
-    self, Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process, pidfd_send_signal,
-};
+use rustix::io::Errno;
+use rustix::process::Pid;
 
-use crate::error::{During, Error, Operation};
+use crate::error::Error;
 use crate::socket::above_stdio;
+use crate::sys::{self, Status};
 use crate::time::Deadline;
 
 const GREETING: &[u8; 8] = b"gracenet";
@@ -32,25 +28,13 @@ const MESSAGES_AT_ONCE: usize = 16;
 
 /// A new channel: the predecessor's end, in which the greeting waits, and the successor's.
 pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
-    let (ours, theirs) = net::socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(Operation::Socketpair)?;
+    let (ours, theirs) = sys::seqpacket_pair()?;
     let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
     let [a, b, c, d] = generation.to_ne_bytes();
     let [g0, g1, g2, g3, g4, g5, g6, g7] = *GREETING;
-    send(&ours, &[g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d])?;
+    let greeting = [g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d];
+    sys::send(ours.as_fd(), &greeting)?;
     Ok((ours, theirs))
-}
-
-fn send(channel: &OwnedFd, message: &[u8]) -> Result<(), Error> {
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    net::send(channel, message, flags)
-        .map(drop)
-        .during(Operation::Send)
 }
 
 /// What lies in the channel.
@@ -63,19 +47,16 @@ enum Message {
 }
 
 fn receive(channel: BorrowedFd<'_>) -> Result<Message, Error> {
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 64];
-    let received = loop {
-        match net::recv(channel, buffer.as_mut_slice(), RecvFlags::DONTWAIT) {
+    let mut buffer = [0; 64];
+    loop {
+        match sys::receive(channel, &mut buffer) {
+            Ok(message) => return Ok(decode(message)),
+            Err(error) if error.is(Errno::AGAIN) => return Ok(Message::None),
             // The other end was closed with something unread in it. That is said once, and
             // before what it had sent itself.
-            Err(Errno::INTR | Errno::CONNRESET) => {}
-            other => break other,
+            Err(error) if error.is(Errno::CONNRESET) => {}
+            Err(error) => return Err(error),
         }
-    };
-    match received {
-        Ok(((bytes, _), _)) => Ok(decode(bytes)),
-        Err(Errno::AGAIN) => Ok(Message::None),
-        Err(errno) => Err(errno).during(Operation::Recv),
     }
 }
 
@@ -115,8 +96,8 @@ impl Predecessor {
 
     /// That the predecessor is gone already is no error.
     pub(crate) fn tell_ready(&self) -> Result<(), Error> {
-        match send(&self.channel, READY) {
-            Err(error) if matches!(error.errno(), Errno::PIPE | Errno::CONNRESET) => Ok(()),
+        match sys::send(self.channel.as_fd(), READY) {
+            Err(error) if error.is(Errno::PIPE) || error.is(Errno::CONNRESET) => Ok(()),
             sent => sent,
         }
     }
@@ -413,17 +394,19 @@ impl Successor {
     fn end(&mut self, reason: Failure) {
         self.channel = None;
         self.state = State::Ending(reason);
-        let killed = match &self.pidfd {
-            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
-            None => kill_process(self.pid, Signal::KILL),
-        };
-        if killed == Err(Errno::PERM) {
+        match sys::kill(
+            self.raw_pid(),
+            self.pidfd(),
+            linux_raw_sys::general::SIGKILL,
+        ) {
             // It is another user's by now. Nothing can be done, and nothing is waited for.
-            self.fail(Failure::Failed(Error::new(
-                Operation::PidfdSendSignal,
-                Errno::PERM,
-            )));
+            Err(error) if error.is(Errno::PERM) => self.fail(Failure::Failed(error)),
+            _ => {}
         }
+    }
+
+    fn raw_pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get() as u32
     }
 
     /// Nothing is left of it.
@@ -435,19 +418,15 @@ impl Successor {
 
     /// Reaps it, if it has ended.
     fn reap(&mut self) -> Option<Failure> {
-        match reap(self.pid, self.pidfd.as_ref(), true) {
+        match sys::wait(self.raw_pid(), self.pidfd(), false) {
             Ok(None) => None,
-            Ok(Some(status)) => Some(match status.exit_status() {
-                Some(status) => Failure::Exited(status),
-                None => Failure::Killed(status.terminating_signal().unwrap_or(0)),
-            }),
+            Ok(Some(Status::Exited(status))) => Some(Failure::Exited(status)),
+            Ok(Some(Status::Killed(signal))) => Some(Failure::Killed(signal)),
             // Nobody keeps its status. Has it ended all the same?
             Err(_) => {
-                let lives_on = match &self.pidfd {
-                    Some(_) => {
-                        wait_readable([None, self.pidfd()], Deadline::after_ms(0)) == Ok(false)
-                    }
-                    None => process::test_kill_process(self.pid).is_ok(),
+                let lives_on = match self.pidfd() {
+                    Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(false),
+                    None => sys::kill(self.raw_pid(), None, 0).is_ok(),
                 };
                 (!lives_on).then_some(Failure::Ended)
             }
@@ -455,42 +434,13 @@ impl Successor {
     }
 }
 
-/// waitid for one child: its status, or `None` where it has not ended and `nohang` is said.
-pub(crate) fn reap(
-    pid: Pid,
-    pidfd: Option<&OwnedFd>,
-    nohang: bool,
-) -> Result<Option<WaitIdStatus>, Errno> {
-    let mut options = WaitIdOptions::EXITED;
-    options.set(WaitIdOptions::NOHANG, nohang);
-    let wait = |id: WaitId<'_>| io::retry_on_intr(|| process::waitid(id.clone(), options));
-    match pidfd {
-        // Before Linux 5.4, where there are pidfds already.
-        Some(pidfd) => match wait(WaitId::PidFd(pidfd.as_fd())) {
-            Err(Errno::INVAL) => wait(WaitId::Pid(pid)),
-            waited => waited,
-        },
-        None => wait(WaitId::Pid(pid)),
-    }
-}
-
 /// Waits until one of the fds is readable or at its end: whether that came in time. Without an fd
 /// it only waits.
 fn wait_readable(fds: [Option<BorrowedFd<'_>>; 2], deadline: Deadline) -> Result<bool, Error> {
-    let [first, second] = fds
-        .each_ref()
-        .map(|fd| fd.as_ref().map(|fd| PollFd::new(fd, PollFlags::IN)));
     loop {
-        let timeout = deadline.remaining();
-        let polled = match (first.clone(), second.clone()) {
-            (Some(first), Some(second)) => poll(&mut [first, second], timeout.as_ref()),
-            (Some(fd), None) | (None, Some(fd)) => poll(&mut [fd], timeout.as_ref()),
-            (None, None) => poll(&mut [], timeout.as_ref()),
-        };
-        match polled {
-            Ok(ready) => return Ok(ready > 0),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).during(Operation::Poll),
+        match sys::poll(fds, deadline.remaining_ns()) {
+            Err(error) if error.is(Errno::INTR) => {}
+            polled => return polled,
         }
     }
 }

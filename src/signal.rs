@@ -1,13 +1,11 @@
 //! Signals as something to read.
-#![allow(unsafe_code)] // A read into a structure of the kernel; an fd it has just made.
+#![allow(unsafe_code)] // Numbers of signals that come back from the kernel.
 
-use core::mem::size_of;
-
-use rustix::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
-use rustix::io::{self, Errno};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
 pub use rustix::process::Signal;
 
-use crate::error::{During, Error, Operation};
+use crate::error::Error;
 use crate::sys::{self, SigSet, SignalfdSiginfo};
 
 /// Signals that are blocked and read from an fd, in the program's own event loop.
@@ -61,12 +59,8 @@ impl Signals {
             set | 1_u64.wrapping_shl((signal.as_raw() as u32).wrapping_sub(1))
         });
         sys::block_signals(set);
-        let fd = sys::signalfd(set).during(Operation::Signalfd)?;
-        // SAFETY: the kernel has just made it for this process.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Signals {
-            fd: crate::socket::above_stdio(fd)?,
-        })
+        let fd = crate::socket::above_stdio(sys::signalfd(set)?)?;
+        Ok(Signals { fd })
     }
 
     /// `signals.read()` — the next signal that has come; `None` if there is none. Never blocks.
@@ -75,19 +69,18 @@ impl Signals {
     ///
     /// - `read`: the fd cannot be read.
     pub fn read(&self) -> Result<Option<Received>, Error> {
-        let mut buffer = [0_u8; size_of::<SignalfdSiginfo>()];
-        match io::retry_on_intr(|| io::read(&self.fd, &mut buffer)) {
-            Err(Errno::AGAIN) => return Ok(None),
-            read => read.during(Operation::Read)?,
-        };
-        // SAFETY: the kernel writes whole structures, of which any bytes are a valid one.
-        let info = unsafe { buffer.as_ptr().cast::<SignalfdSiginfo>().read_unaligned() };
-        let SignalfdSiginfo {
-            signo, pid, uid, ..
-        } = info;
+        let mut info = SignalfdSiginfo::default();
+        match sys::read_signal(self.fd.as_fd(), &mut info) {
+            Err(error) if error.is(Errno::AGAIN) => return Ok(None),
+            read => read?,
+        }
         // SAFETY: it is one of the `Signal`s that the fd was made for.
-        let signal = unsafe { Signal::from_raw_unchecked(signo as i32) };
-        Ok(Some(Received { signal, pid, uid }))
+        let signal = unsafe { Signal::from_raw_unchecked(info.signo as i32) };
+        Ok(Some(Received {
+            signal,
+            pid: info.pid,
+            uid: info.uid,
+        }))
     }
 }
 

@@ -1,12 +1,15 @@
-//! Pure. One place of the table: an fd and what is known of it.
+//! One place of the table: an fd and what is known of it.
+#![allow(unsafe_code)] // An fd that is closed, or not.
 
 use core::fmt;
+use core::mem::ManuallyDrop;
 
 use heapless::Vec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::activation::NAME_MAX;
-use crate::socket::{Identity, PathIdentity};
+use crate::socket::Identity;
+use crate::sys::FileId;
 
 /// Under which name a socket was passed, or will be: bytes as they are, up to 255.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -47,17 +50,46 @@ impl PartialEq<str> for Name {
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) id: u32,
-    pub(crate) fd: OwnedFd,
+    fd: ManuallyDrop<OwnedFd>,
     pub(crate) identity: Identity,
     pub(crate) name: Name,
     pub(crate) inherited: bool,
     pub(crate) claimed: bool,
     /// The path that this process bound, if it did.
-    pub(crate) path: Option<PathIdentity>,
+    pub(crate) path: Option<FileId>,
 }
 
 impl Slot {
+    /// One that was made here.
+    pub(crate) fn new(id: u32, fd: OwnedFd, identity: Identity, name: &[u8]) -> Slot {
+        Slot {
+            id,
+            fd: ManuallyDrop::new(fd),
+            identity,
+            name: Name::new(name).unwrap_or_default(),
+            inherited: false,
+            claimed: true,
+            path: None,
+        }
+    }
+
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Whether the fd is still what was put here. It was closed behind the table's back if not,
+    /// and its number may be another's.
+    pub(crate) fn is_intact(&self) -> bool {
+        Identity::of(self.as_fd()) == Ok(self.identity)
+    }
+}
+
+/// Closes the fd, unless it is another's by now.
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.is_intact() {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
     }
 }

@@ -1,19 +1,22 @@
 //! Sockets: made, bound, and asked what they are.
-#![allow(unsafe_code)] // Reads the bytes of an address that rustix hands out as a pointer.
 
+use core::ffi::CStr;
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::num::NonZeroU32;
 
+use linux_raw_sys::general::O_NONBLOCK;
+use linux_raw_sys::net;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs;
-use rustix::io::{self, Errno};
-use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::io::Errno;
 
 use crate::activation::{FIRST_FD, check_name};
-use crate::addr::{Address, AddressError, Host, InetAddress, Network, UnixAddress, Zone};
-use crate::error::{During, Error, Operation};
+use crate::addr::{
+    Address, AddressError, Host, InetAddress, Network, SUN_PATH_MAX, SockAddr, Zone,
+};
+use crate::error::Error;
 use crate::matching::{Request, Style, Transport};
+use crate::sys::{self, FileId};
 
 /// How a socket is made. Nothing in it changes a socket that is inherited, except as said.
 ///
@@ -198,59 +201,38 @@ pub enum Kind {
 /// Which file an fd refers to, whatever its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Identity {
-    Socket { cookie: u64 },
-    File { device: u64, inode: u64 },
+    Socket(u64),
+    File(FileId),
 }
 
 impl Identity {
     /// Asks the kernel. SO_COOKIE is unique among the sockets of a machine for as long as it runs
     /// (Linux 4.12).
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Identity, Error> {
-        match sockopt::socket_cookie(fd) {
-            Ok(cookie) => Ok(Identity::Socket { cookie }),
-            Err(Errno::NOTSOCK | Errno::NOPROTOOPT) => {
-                let stat = fs::fstat(fd).during(Operation::Fstat)?;
-                Ok(Identity::File {
-                    device: stat.st_dev,
-                    inode: stat.st_ino,
-                })
+        match sys::cookie(fd) {
+            Ok(cookie) => Ok(Identity::Socket(cookie)),
+            Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::NOPROTOOPT) => {
+                sys::file(fd).map(Identity::File)
             }
-            Err(errno) => Err(errno).during(Operation::Getsockopt),
-        }
-    }
-}
-
-/// The path of a unix socket as it was when it was bound.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct PathIdentity {
-    device: u64,
-    inode: u64,
-}
-
-impl PathIdentity {
-    fn of(path: &[u8]) -> Result<PathIdentity, Error> {
-        let stat = fs::lstat(path).during(Operation::Stat)?;
-        Ok(PathIdentity {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-        })
-    }
-
-    /// Removes `path` if it is still this one. That it is another, or gone, is no error.
-    pub(crate) fn unlink(self, path: &[u8]) -> Result<(), Error> {
-        match PathIdentity::of(path) {
-            Ok(found) if found == self => fs::unlink(path).during(Operation::Unlink),
-            Ok(_) => Ok(()),
-            Err(error) if error.errno() == Errno::NOENT => Ok(()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Removes `path` if it is still `made`. That it is another, or gone, is no error.
+pub(crate) fn unlink_own(made: FileId, path: &CStr) -> Result<(), Error> {
+    match sys::file_named(path) {
+        Ok(found) if found == made => sys::unlink(path),
+        Ok(_) => Ok(()),
+        Err(error) if error.is(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
 /// A new socket, and the path that it made.
 pub(crate) struct Fresh {
     pub(crate) fd: OwnedFd,
-    pub(crate) path: Option<PathIdentity>,
+    pub(crate) path: Option<FileId>,
 }
 
 /// `fd` under a number from 3 up: 0, 1 and 2 are the standard streams of a successor even where
@@ -259,31 +241,30 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
     if fd.as_raw_fd() >= FIRST_FD {
         return Ok(fd);
     }
-    io::fcntl_dupfd_cloexec(&fd, FIRST_FD).during(Operation::Fcntl)
+    sys::duplicate(fd.as_fd(), FIRST_FD)
 }
 
-/// Interfaces by number instead of by name.
-pub(crate) fn resolve_zone(address: Address) -> Result<Address, Error> {
+/// Interfaces by number instead of by name, and none where the kernel keeps none: it has zones
+/// only for link-local addresses, and for multicast within the interface or the link.
+pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
     let Address::Inet(InetAddress {
-        host: Host::V6(ip, Zone::Name(name)),
-        port,
+        host: Host::V6(ip, zone),
+        ..
     }) = address
     else {
-        return Ok(address);
+        return Ok(());
     };
-    let any = net::socket_with(
-        AddressFamily::INET6,
-        SocketType::DGRAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .during(Operation::Socket)?;
-    let index = net::netdevice::name_to_index(&any, name.as_str()).during(Operation::Ioctl)?;
-    let zone = NonZeroU32::new(index).map_or(Zone::None, Zone::Index);
-    Ok(Address::Inet(InetAddress {
-        host: Host::V6(ip, zone),
-        port,
-    }))
+    if let Zone::Name(name) = zone {
+        let index = sys::interface_index(name.as_bytes())?;
+        *zone = NonZeroU32::new(index).map_or(Zone::None, Zone::Index);
+    }
+    let [first, second, ..] = ip.octets();
+    let keeps = matches!((first, second), (0xfe, 0x80..=0xbf))
+        || (first == 0xff && matches!(second & 0xf, 1 | 2));
+    if !keeps {
+        *zone = Zone::None;
+    }
+    Ok(())
 }
 
 /// Makes, binds and, where that applies, listens.
@@ -294,7 +275,7 @@ pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result
         (Err(error), Address::Inet(address))
             if address.is_wildcard()
                 && !request.network.is_v6_only()
-                && matches!(error.errno(), Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) =>
+                && (error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL)) =>
         {
             let host = Host::V4(Ipv4Addr::UNSPECIFIED);
             make_at(
@@ -314,183 +295,159 @@ fn make_at(
 ) -> Result<Fresh, Error> {
     let transport = Transport::of(network);
     let family = match address {
-        Address::Unix(_) => AddressFamily::UNIX,
+        Address::Unix(_) => net::AF_UNIX,
         Address::Inet(InetAddress {
             host: Host::V4(_), ..
-        }) => AddressFamily::INET,
-        Address::Inet(_) => AddressFamily::INET6,
+        }) => net::AF_INET,
+        Address::Inet(_) => net::AF_INET6,
     };
-    let style = match transport {
-        Transport::Tcp | Transport::Unix(Style::Stream) => SocketType::STREAM,
-        Transport::Udp | Transport::Unix(Style::Datagram) => SocketType::DGRAM,
-        Transport::Unix(Style::SeqPacket) => SocketType::SEQPACKET,
+    let mut style = match transport {
+        Transport::Tcp | Transport::Unix(Style::Stream) => net::SOCK_STREAM,
+        Transport::Udp | Transport::Unix(Style::Datagram) => net::SOCK_DGRAM,
+        Transport::Unix(Style::SeqPacket) => net::SOCK_SEQPACKET,
     };
-    let mut flags = SocketFlags::CLOEXEC;
     if options.nonblocking == Some(true) {
-        flags |= SocketFlags::NONBLOCK;
+        style |= O_NONBLOCK;
     }
-    let fd = net::socket_with(family, style, flags, None).during(Operation::Socket)?;
-    let fd = above_stdio(fd)?;
+    let socket = above_stdio(sys::socket(family, style)?)?;
+    let fd = socket.as_fd();
     if transport == Transport::Tcp {
-        sockopt::set_socket_reuseaddr(&fd, true).during(Operation::Setsockopt)?;
+        sys::turn_on(fd, net::SO_REUSEADDR)?;
     }
-    if options.reuse_port && family != AddressFamily::UNIX {
-        sockopt::set_socket_reuseport(&fd, true).during(Operation::Setsockopt)?;
+    if options.reuse_port && family != net::AF_UNIX {
+        sys::turn_on(fd, net::SO_REUSEPORT)?;
     }
-    if family == AddressFamily::INET6 {
+    if family == net::AF_INET6 {
         // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
-        sockopt::set_ipv6_v6only(&fd, network.is_v6_only()).during(Operation::Setsockopt)?;
+        sys::set_v6only(fd, network.is_v6_only())?;
     }
-    let path = match address {
-        Address::Unix(address) => bind_unix(&fd, address, style, options)?,
-        Address::Inet(address) => {
-            bind_inet(&fd, address)?;
+    let encoded = SockAddr::encode(address);
+    let backlog = transport.accepts().then_some(options.backlog);
+    let path = match encoded.path() {
+        Some(path) => Some(bind_path(fd, &encoded, path, style, backlog, options)?),
+        None => {
+            sys::bind(fd, encoded.as_bytes())?;
+            listen(fd, backlog)?;
             None
         }
     };
-    if transport.accepts() {
-        if let Err(errno) = net::listen(&fd, options.backlog) {
-            if let (Some(made), Address::Unix(address)) = (path, address) {
-                let _ = made.unlink(address.as_path().unwrap_or(b""));
-            }
-            return Err(errno).during(Operation::Listen);
-        }
-    }
-    Ok(Fresh { fd, path })
+    Ok(Fresh { fd: socket, path })
 }
 
-fn bind_inet(fd: &OwnedFd, address: &InetAddress) -> Result<(), Error> {
-    let bound = match address.host {
-        Host::V4(ip) => net::bind(fd, &net::SocketAddrV4::new(ip, address.port)),
-        Host::V6(ip, zone) => {
-            let scope = match zone {
-                Zone::Index(index) => index.get(),
-                Zone::None | Zone::Name(_) => 0,
-            };
-            net::bind(fd, &net::SocketAddrV6::new(ip, address.port, 0, scope))
-        }
-        Host::Any => Err(Errno::INVAL),
-    };
-    bound.during(Operation::Bind)
+fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
+    backlog.map_or(Ok(()), |backlog| sys::listen(fd, backlog))
 }
 
-fn bind_unix(
-    fd: &OwnedFd,
-    address: &UnixAddress,
-    style: SocketType,
+/// bind and listen where that makes a path: which it is.
+fn bind_path(
+    fd: BorrowedFd<'_>,
+    encoded: &SockAddr,
+    path: &CStr,
+    style: u32,
+    backlog: Option<i32>,
     options: &ListenOptions<'_>,
-) -> Result<Option<PathIdentity>, Error> {
-    let Some(path) = address.as_path() else {
-        let name = address.as_abstract_name().unwrap_or(b"");
-        let bound =
-            net::SocketAddrUnix::new_abstract_name(name).and_then(|name| net::bind(fd, &name));
-        return bound.during(Operation::Bind).map(|()| None);
-    };
+) -> Result<FileId, Error> {
     if let Some(mode) = options.mode {
         // Before bind, which makes the path with the mode of the socket.
-        fs::fchmod(fd, fs::Mode::from_raw_mode(mode)).during(Operation::Chmod)?;
+        sys::set_mode(fd, mode)?;
     }
-    let target = net::SocketAddrUnix::new(path).during(Operation::Bind)?;
-    let mut bound = net::bind(fd, &target);
-    if bound == Err(Errno::ADDRINUSE) && options.replace_stale {
-        // Held until this one listens, as the next could take it for stale before.
-        let lock = lock_directory(path);
-        if lock.is_some() && remove_stale(path, &target, style) {
-            bound = net::bind(fd, &target);
-            if bound.is_ok() && style != SocketType::DGRAM {
-                bound = net::listen(fd, options.backlog);
-            }
+    let mut lock = None;
+    if let Err(error) = sys::bind(fd, encoded.as_bytes()) {
+        if error.is(Errno::ADDRINUSE) && options.replace_stale {
+            // Held until this one listens, as the next could take it for stale before.
+            lock = lock_directory(path);
         }
+        if lock.is_none() || !remove_stale(encoded, path, style) {
+            return Err(error);
+        }
+        sys::bind(fd, encoded.as_bytes())?;
     }
-    bound.during(Operation::Bind)?;
-    PathIdentity::of(path).map(Some)
+    let made = sys::file_named(path)?;
+    if let Err(error) = listen(fd, backlog) {
+        let _ = unlink_own(made, path);
+        return Err(error);
+    }
+    drop(lock);
+    Ok(made)
 }
 
 /// Removes the socket at `path` on which nobody listens; whether it did. A socket that another
 /// process has bound and does not listen on yet cannot be told from one that is stale.
-fn remove_stale(path: &[u8], target: &net::SocketAddrUnix, style: SocketType) -> bool {
-    let Ok(found) = fs::lstat(path) else {
+fn remove_stale(encoded: &SockAddr, path: &CStr, style: u32) -> bool {
+    let Ok(found) = sys::file_named(path) else {
         return false;
     };
     // connect says ECONNREFUSED of a regular file as well.
-    if !fs::FileType::from_raw_mode(found.st_mode).is_socket() {
+    if !found.is_socket() {
         return false;
     }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let Ok(probe) = net::socket_with(AddressFamily::UNIX, style, flags, None) else {
+    let Ok(probe) = sys::socket(net::AF_UNIX, style | O_NONBLOCK) else {
         return false;
     };
-    if net::connect(&probe, target) != Err(Errno::CONNREFUSED) {
-        return false;
+    match sys::connect(probe.as_fd(), encoded.as_bytes()) {
+        Err(error) if error.is(Errno::CONNREFUSED) => unlink_own(found, path).is_ok(),
+        _ => false,
     }
-    let stale = PathIdentity {
-        device: found.st_dev,
-        inode: found.st_ino,
-    };
-    stale.unlink(path).is_ok()
 }
 
 /// The directory of `path`, locked (flock(2)) as long as this is held, so that of several
 /// processes that find the same stale path one replaces it. Where another holds it, none.
-fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
-    let directory = match path.iter().rposition(|byte| *byte == b'/') {
-        Some(at) => path.get(..=at).unwrap_or(b"/"),
-        None => b".",
-    };
-    let flags = fs::OFlags::RDONLY | fs::OFlags::DIRECTORY | fs::OFlags::CLOEXEC;
-    let directory = fs::open(directory, flags, fs::Mode::empty()).ok()?;
-    fs::flock(&directory, fs::FlockOperation::NonBlockingLockExclusive).ok()?;
+fn lock_directory(path: &CStr) -> Option<OwnedFd> {
+    let mut directory = [0; SUN_PATH_MAX];
+    let path = path.to_bytes();
+    match path.iter().rposition(|byte| *byte == b'/') {
+        // With the slash, for which there is room, as there is for the name behind it.
+        Some(last) => {
+            for (to, from) in directory.iter_mut().zip(path).take(last.wrapping_add(1)) {
+                *to = *from;
+            }
+        }
+        None => directory[0] = b'.',
+    }
+    let directory = sys::open_to_read(CStr::from_bytes_until_nul(&directory).ok()?).ok()?;
+    sys::lock(directory.as_fd()).ok()?;
     Some(directory)
 }
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
-    match net::getsockname(fd) {
-        Ok(address) => {
-            let start = address.as_ptr().cast::<u8>();
-            // SAFETY: rustix keeps the first `addr_len` bytes initialized, and `address` lives on.
-            let bytes = unsafe { core::slice::from_raw_parts(start, address.addr_len() as usize) };
-            Ok(Address::decode(bytes))
-        }
-        Err(Errno::NOTSOCK | Errno::OPNOTSUPP) => Ok(None),
-        Err(errno) => Err(errno).during(Operation::Getsockname),
+    match sys::local_address(fd) {
+        Ok(address) => Ok(Address::decode(address.as_bytes())),
+        Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::OPNOTSUPP) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
 /// the protocol TCP passes here, and is found out as it does not [listen](readiness).
 pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, Error> {
-    let found = match transport {
+    let style = match transport {
         Transport::Tcp => {
-            let protocol = sockopt::socket_protocol(fd).during(Operation::Getsockopt)?;
-            return Ok(matches!(
-                protocol,
-                Some(net::ipproto::TCP | net::ipproto::MPTCP)
-            ));
+            let protocol = sys::socket_option(fd, net::SO_PROTOCOL)?;
+            return Ok(protocol == net::IPPROTO_TCP as u32 || protocol == net::IPPROTO_MPTCP as u32);
         }
         Transport::Udp => {
-            let protocol = sockopt::socket_protocol(fd).during(Operation::Getsockopt)?;
-            return Ok(
-                protocol == Some(net::ipproto::UDP) && style_of(fd)? == Some(Style::Datagram)
-            );
+            if sys::socket_option(fd, net::SO_PROTOCOL)? != net::IPPROTO_UDP as u32 {
+                return Ok(false);
+            }
+            Style::Datagram
         }
         Transport::Unix(style) => style,
     };
-    Ok(style_of(fd)? == Some(found))
+    Ok(style_of(fd)? == Some(style))
 }
 
 fn style_of(fd: BorrowedFd<'_>) -> Result<Option<Style>, Error> {
-    Ok(
-        match sockopt::socket_type(fd).during(Operation::Getsockopt)? {
-            SocketType::STREAM => Some(Style::Stream),
-            SocketType::SEQPACKET => Some(Style::SeqPacket),
-            SocketType::DGRAM => Some(Style::Datagram),
-            _ => None,
-        },
-    )
+    Ok(match sys::socket_option(fd, net::SO_TYPE)? {
+        net::SOCK_STREAM => Some(Style::Stream),
+        net::SOCK_SEQPACKET => Some(Style::SeqPacket),
+        net::SOCK_DGRAM => Some(Style::Datagram),
+        _ => None,
+    })
 }
 
 /// Whether `fd` listens, or could be made to: a stream that is not connected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
     Listens,
     CouldListen,
@@ -498,17 +455,14 @@ pub(crate) enum Readiness {
 }
 
 pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
-    if sockopt::socket_acceptconn(fd).during(Operation::Getsockopt)? {
+    if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         return Ok(Readiness::Listens);
     }
-    match net::getpeername(fd) {
-        Err(Errno::NOTCONN) if style_of(fd)?.is_some_and(|style| style != Style::Datagram) => {
-            Ok(Readiness::CouldListen)
-        }
-        Err(Errno::NOTCONN) => Ok(Readiness::Never),
-        Ok(_) => Ok(Readiness::Never),
-        Err(errno) => Err(errno).during(Operation::Getpeername),
-    }
+    let stream = style_of(fd)?.is_some_and(|style| style != Style::Datagram);
+    Ok(match stream && !sys::has_peer(fd)? {
+        true => Readiness::CouldListen,
+        false => Readiness::Never,
+    })
 }
 
 /// IPV6_V6ONLY, of a socket of any family.
@@ -516,20 +470,9 @@ pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<bool, Erro
     match address {
         Address::Inet(InetAddress {
             host: Host::V6(..), ..
-        }) => sockopt::ipv6_v6only(fd).during(Operation::Getsockopt),
+        }) => sys::v6only(fd),
         _ => Ok(false),
     }
-}
-
-/// Sets or clears O_NONBLOCK, if it is not so yet.
-pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> Result<(), Error> {
-    let flags = fs::fcntl_getfl(fd).during(Operation::Fcntl)?;
-    let mut wanted = flags;
-    wanted.set(fs::OFlags::NONBLOCK, nonblocking);
-    if wanted == flags {
-        return Ok(());
-    }
-    fs::fcntl_setfl(fd, wanted).during(Operation::Fcntl)
 }
 
 /// What `fd` is.
@@ -537,14 +480,12 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
     let Some(address) = local_address(fd)? else {
         return Ok(Kind::Other);
     };
-    let network = match address {
-        Address::Unix(_) => match style_of(fd)? {
-            Some(Style::Stream) => Network::Unix,
-            Some(Style::SeqPacket) => Network::UnixPacket,
-            Some(Style::Datagram) => Network::UnixGram,
-            None => return Ok(Kind::Other),
-        },
-        Address::Inet(inet) => {
+    let style = style_of(fd)?;
+    let network = match (&address, style) {
+        (Address::Unix(_), Some(Style::Stream)) => Network::Unix,
+        (Address::Unix(_), Some(Style::SeqPacket)) => Network::UnixPacket,
+        (Address::Unix(_), Some(Style::Datagram)) => Network::UnixGram,
+        (Address::Inet(inet), style) => {
             let v4 = matches!(inet.host, Host::V4(_));
             let v6only = v6only(fd, &address)?;
             let of = |both, four, six| {
@@ -556,18 +497,21 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
                     both
                 }
             };
-            if style_of(fd)? == Some(Style::Stream) && speaks(fd, Transport::Tcp)? {
-                of(Network::Tcp, Network::Tcp4, Network::Tcp6)
-            } else if speaks(fd, Transport::Udp)? {
-                of(Network::Udp, Network::Udp4, Network::Udp6)
-            } else {
-                return Ok(Kind::Other);
+            match style {
+                Some(Style::Stream) if speaks(fd, Transport::Tcp)? => {
+                    of(Network::Tcp, Network::Tcp4, Network::Tcp6)
+                }
+                Some(Style::Datagram) if speaks(fd, Transport::Udp)? => {
+                    of(Network::Udp, Network::Udp4, Network::Udp6)
+                }
+                _ => return Ok(Kind::Other),
             }
         }
+        _ => return Ok(Kind::Other),
     };
     Ok(if !Transport::of(network).accepts() {
         Kind::Datagram(network)
-    } else if sockopt::socket_acceptconn(fd.as_fd()).during(Operation::Getsockopt)? {
+    } else if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         Kind::Listener(network)
     } else {
         Kind::Stream(network)

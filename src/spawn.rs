@@ -10,11 +10,9 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use linux_raw_sys::general as raw;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::process::{
-    Pid, PidfdFlags, Resource, Signal, getrlimit, kill_process, pidfd_open, pidfd_send_signal,
-};
+use rustix::process::Pid;
 
 use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
 use crate::changes::Changes;
@@ -22,9 +20,8 @@ use crate::environ::{Args, value_of};
 use crate::error::{Error, Operation};
 use crate::fd_plan::{self, Move};
 use crate::program::Program;
-use crate::ready::reap;
 use crate::slot::Slot;
-use crate::socket::{Identity, above_stdio};
+use crate::socket::above_stdio;
 use crate::sys;
 
 pub(crate) use child::PATH_MAX;
@@ -275,7 +272,7 @@ impl<'a> Start<'a> {
             }
         };
         for (index, slot) in sockets.iter().enumerate() {
-            if Identity::of(slot.as_fd()) != Ok(slot.identity) {
+            if !slot.is_intact() {
                 found(StartError::NotOurs(index));
             }
         }
@@ -290,10 +287,7 @@ impl<'a> Start<'a> {
             variables: 0,
             names: 0,
             watchdog: false,
-            limit: match getrlimit(Resource::Nofile).current {
-                Some(limit) => u32::try_from(limit).unwrap_or(u32::MAX),
-                None => u32::MAX,
-            },
+            limit: sys::fd_limit(),
         };
         if changes.executable.is_none() && !path.to_bytes().contains(&b'/') {
             start.search = Some(search_path(program));
@@ -343,7 +337,7 @@ impl<'a> Start<'a> {
         let sockets = self
             .sockets
             .iter()
-            .map(|slot| slot.fd.as_raw_fd())
+            .map(|slot| slot.as_fd().as_raw_fd())
             .zip(FIRST_FD..);
         let channel = self.channel.map_or(-1, |fd| fd.as_raw_fd());
         let executable = self
@@ -634,15 +628,13 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
     {
         return Ok(Started { pid, pidfd });
     }
+    let raw_pid = pid.as_raw_nonzero().get() as u32;
     if report.errno == 0 {
         // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
-        let _ = match &pidfd {
-            Some(pidfd) => pidfd_send_signal(pidfd, Signal::KILL),
-            None => kill_process(pid, Signal::KILL),
-        };
+        let _ = sys::kill(raw_pid, pidfd.as_ref().map(AsFd::as_fd), raw::SIGKILL);
     }
     // Whatever this says, it is gone.
-    let _ = reap(pid, pidfd.as_ref(), false);
+    let _ = sys::wait(raw_pid, pidfd.as_ref().map(AsFd::as_fd), true);
     if report.errno == 0 {
         return Err(StartError::Vanished);
     }
@@ -655,11 +647,8 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
         Stage::Sigaction => Operation::Sigaction,
         Stage::Execve => Operation::Execve,
     };
-    let errno = match report.errno {
-        errno @ 1..=4095 => Errno::from_raw_os_error(errno),
-        _ => Errno::NOSYS,
-    };
-    Err(Error::new(operation, errno).into())
+    let packed = (operation as u32) << 16;
+    Err(Error::from_packed(packed, report.errno as u32).into())
 }
 
 /// The child's stack, in units of its alignment: its calls go three deep, and no signal is
@@ -721,7 +710,7 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
     } else {
         // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
         // pid is still its own.
-        pidfd_open(pid, PidfdFlags::empty()).ok()
+        sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok()
     };
     Ok((pid, pidfd))
 }

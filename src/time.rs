@@ -2,8 +2,6 @@
 
 use core::time::Duration;
 
-use rustix::event::Timespec;
-
 use crate::sys;
 
 /// A point in time up to which something may take, on CLOCK_MONOTONIC.
@@ -47,15 +45,7 @@ impl Deadline {
         self.remaining_ns().map(|ns| ns.div_ceil(1_000_000))
     }
 
-    /// As [`Deadline::remaining_ms`], for ppoll(2) and futex(2).
-    pub(crate) fn remaining(self) -> Option<Timespec> {
-        self.remaining_ns().map(|ns| Timespec {
-            tv_sec: (ns / 1_000_000_000) as _,
-            tv_nsec: (ns % 1_000_000_000) as _,
-        })
-    }
-
-    fn remaining_ns(self) -> Option<u64> {
+    pub(crate) fn remaining_ns(self) -> Option<u64> {
         match self {
             Deadline::NEVER => None,
             Deadline(at) => Some(at.saturating_sub(sys::monotonic_nanoseconds())),

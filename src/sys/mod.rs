@@ -3,24 +3,28 @@
 //! | call | why it is here |
 //! | --- | --- |
 //! | clone, clone3 | rustix has none with a stack of its own |
-//! | close_range, signalfd4, unshare | rustix has none |
+//! | close_range, unshare | rustix has none |
 //! | execve, execveat, rt_sigaction, rt_sigprocmask | rustix hides them behind a name that changes |
 //! | clock_gettime | rustix goes through the vDSO, whose parser can panic |
 //! | close, dup3, exit, fchdir, fcntl, getpid, openat | the child of a clone shares the parent's memory and runs only what stands in this folder |
+//! | those of `calls` | rustix can panic in them |
 //!
 //! Everything else goes through rustix.
 #![allow(unsafe_code)] // System calls are made from here.
 
 mod arch;
+mod calls;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::size_of;
 
 use linux_raw_sys::general as raw;
 pub(crate) use linux_raw_sys::general::{AT_EMPTY_PATH, FD_CLOEXEC, O_PATH, O_RDWR};
+use rustix::fd::BorrowedFd;
 pub(crate) use rustix::io::Errno;
 
 pub(crate) use arch::Entry;
+pub(crate) use calls::*;
 
 /// CLOSE_RANGE_UNSHARE of linux/close_range.h: get a table of one's own first.
 pub(crate) const CLOSE_RANGE_UNSHARE: u32 = 2;
@@ -55,13 +59,14 @@ struct Sigaction {
 
 /// `struct signalfd_siginfo`, as much of it as is read.
 #[repr(C)]
+#[derive(Default)]
 pub(crate) struct SignalfdSiginfo {
     pub(crate) signo: u32,
     pub(crate) errno: i32,
     pub(crate) code: i32,
     pub(crate) pid: u32,
     pub(crate) uid: u32,
-    pub(crate) rest: [u8; 108],
+    rest: [[u32; 9]; 3],
 }
 
 const _: () = assert!(size_of::<SignalfdSiginfo>() == 128);
@@ -233,19 +238,9 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
 
 /// statx(AT_FDCWD, ".") and statx(fd): whether they are one directory.
 pub(crate) fn is_working_directory(fd: c_int) -> bool {
-    let here = directory_id(raw::AT_FDCWD, c".", 0);
-    here.is_some() && here == directory_id(fd, c"", raw::AT_EMPTY_PATH)
-}
-
-fn directory_id(fd: c_int, path: &CStr, flags: u32) -> Option<(u32, u32, u64)> {
-    // SAFETY: a structure of integers, of which zeros are valid ones.
-    let mut found: raw::statx = unsafe { core::mem::zeroed() };
-    let (fd, path, flags) = (fd as usize, path.as_ptr() as usize, flags as usize);
-    let (mask, at) = (raw::STATX_INO as usize, &raw mut found as usize);
-    // SAFETY: `path` ends in a NUL and `found` is writable.
-    let result = unsafe { arch::syscall5(raw::__NR_statx as usize, fd, path, flags, mask, at) };
-    check(result).ok()?;
-    Some((found.stx_dev_major, found.stx_dev_minor, found.stx_ino))
+    // SAFETY: only lent for the call, and that it is open is what is found out.
+    let there = calls::file(unsafe { BorrowedFd::borrow_raw(fd) });
+    there.is_ok() && there == calls::file_named(c".")
 }
 
 /// uname: whether the running kernel is of this release or a later one. One that hides it is not.
@@ -358,16 +353,6 @@ pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<Dispos
     };
     // SAFETY: 1. is the caller's duty.
     unsafe { sigaction(signal, Some(&action)) }
-}
-
-/// signalfd4(-1, set, SFD_NONBLOCK | SFD_CLOEXEC): a new fd.
-pub(crate) fn signalfd(set: SigSet) -> Result<c_int, Errno> {
-    let flags = raw::O_NONBLOCK as usize | raw::O_CLOEXEC as usize;
-    let (number, at) = (raw::__NR_signalfd4 as usize, &raw const set as usize);
-    // SAFETY: the set is readable and of the size given.
-    let result =
-        unsafe { arch::syscall4(number, -1_isize as usize, at, size_of::<SigSet>(), flags) };
-    check(result).map(|fd| fd as c_int)
 }
 
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.

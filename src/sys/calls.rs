@@ -1,0 +1,543 @@
+//! The system calls of the running process that return a value, or that would come in pieces.
+//!
+//! rustix has most of them. They are here for two reasons: where rustix checks its own invariants
+//! it leaves a panic behind (each that returns an fd, each getsockopt, getsockname), which a
+//! program in PID 1 must not have; and all of them have one way into the kernel and one error
+//! path, out of line, so that a call costs a daemon of a few kilobytes thirty bytes and not a
+//! hundred. Calls without a value, where rustix has no panic, go through rustix elsewhere.
+#![allow(unsafe_code)] // System calls are made from here.
+
+use core::ffi::CStr;
+use core::mem::{MaybeUninit, size_of};
+
+use linux_raw_sys::{general as raw, ioctl, net};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::io::Errno;
+
+use super::arch;
+use crate::error::{Error, Operation};
+
+/// Made again when a signal interrupts it.
+const AGAIN: u32 = 0x8000;
+
+const fn what(operation: Operation, number: u32) -> u32 {
+    ((operation as u32) << 16) | number
+}
+
+/// The one way into the kernel: an int, or the error of this operation.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+#[inline(never)]
+unsafe fn call(what: u32, a: usize, b: usize, c: usize, d: usize, e: usize) -> Result<i32, Error> {
+    let number = (what & 0x7fff) as usize;
+    loop {
+        // SAFETY: 1. is the caller's duty.
+        let result = unsafe { arch::syscall5(number, a, b, c, d, e) } as i32;
+        if result >= 0 {
+            return Ok(result);
+        }
+        let errno = result.wrapping_neg() as u32;
+        if errno == Errno::INTR.raw_os_error() as u32 && what & AGAIN != 0 {
+            continue;
+        }
+        return Err(Error::from_packed(what & 0xff_0000, errno));
+    }
+}
+
+/// As [`call`], of an fd.
+///
+/// # Safety
+///
+/// 1. As for [`call`], and the call makes a new fd.
+#[inline(never)]
+unsafe fn open_call(what: u32, a: usize, b: usize, c: usize, d: usize) -> Result<OwnedFd, Error> {
+    // SAFETY: 1. is the caller's duty.
+    let fd = unsafe { call(what, a, b, c, d, 0)? };
+    // SAFETY: it is new and not negative.
+    Ok(unsafe { own(fd) })
+}
+
+/// # Safety
+///
+/// 1. `fd` is open, not negative, and nobody's.
+unsafe fn own(fd: i32) -> OwnedFd {
+    // SAFETY: 1. is the caller's duty; said for the assertion that follows.
+    unsafe { core::hint::assert_unchecked(fd >= 0) };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn number(fd: BorrowedFd<'_>) -> usize {
+    fd.as_raw_fd() as usize
+}
+
+/// socket(family, style | SOCK_CLOEXEC and more, 0).
+pub(crate) fn socket(family: u32, style: u32) -> Result<OwnedFd, Error> {
+    let what = what(Operation::Socket, raw::__NR_socket);
+    let style = style | raw::O_CLOEXEC;
+    // SAFETY: makes a new fd.
+    unsafe { open_call(what, family as usize, style as usize, 0, 0) }
+}
+
+/// socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0).
+pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
+    let what = what(Operation::Socketpair, raw::__NR_socketpair);
+    let style = (net::SOCK_SEQPACKET | raw::O_CLOEXEC) as usize;
+    let mut pair = [-1_i32; 2];
+    let at = &raw mut pair as usize;
+    // SAFETY: the pair is writable.
+    unsafe { call(what, net::AF_UNIX as usize, style, 0, at, 0)? };
+    let [first, second] = pair;
+    // SAFETY: it is new and not negative.
+    let first = unsafe { own(first) };
+    // SAFETY: it is new and not negative.
+    let second = unsafe { own(second) };
+    Ok((first, second))
+}
+
+/// bind(fd, address), or connect(fd, address).
+fn with_address(what: u32, fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+    let (at, length) = (address.as_ptr() as usize, address.len());
+    // SAFETY: the kernel reads so many bytes.
+    unsafe { call(what, number(fd), at, length, 0, 0) }.map(drop)
+}
+
+/// bind(fd, address).
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+    with_address(what(Operation::Bind, raw::__NR_bind), fd, address)
+}
+
+/// connect(fd, address).
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+    with_address(what(Operation::Connect, raw::__NR_connect), fd, address)
+}
+
+/// listen(fd, backlog).
+pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> Result<(), Error> {
+    let what = what(Operation::Listen, raw::__NR_listen);
+    // SAFETY: no memory is touched.
+    unsafe { call(what, number(fd), backlog as usize, 0, 0, 0) }.map(drop)
+}
+
+/// accept4(fd, flags | SOCK_CLOEXEC).
+pub(crate) fn accept(fd: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd, Error> {
+    let what = what(Operation::Accept4, raw::__NR_accept4) | AGAIN;
+    let flags = (flags | raw::O_CLOEXEC) as usize;
+    // SAFETY: makes a new fd, and writes no address.
+    unsafe { open_call(what, number(fd), 0, 0, flags) }
+}
+
+/// getsockopt(fd, level, name): an option of at most eight bytes.
+fn option(fd: BorrowedFd<'_>, level: u32, name: u32, mut length: u32) -> Result<u64, Error> {
+    let what = what(Operation::Getsockopt, raw::__NR_getsockopt);
+    let mut value = 0_u64;
+    let (at, length) = (&raw mut value as usize, &raw mut length as usize);
+    // SAFETY: both are writable, and the length is at most that of the value.
+    unsafe { call(what, number(fd), level as usize, name as usize, at, length)? };
+    Ok(value)
+}
+
+/// getsockopt(fd, SOL_SOCKET, name): an int.
+pub(crate) fn socket_option(fd: BorrowedFd<'_>, name: u32) -> Result<u32, Error> {
+    // Of eight zeroed bytes the first four were written, whatever the order within them.
+    let first_four = |value: u64| {
+        value
+            .to_ne_bytes()
+            .first_chunk()
+            .map(|int| u32::from_ne_bytes(*int))
+    };
+    option(fd, net::SOL_SOCKET, name, 4).map(|value| first_four(value).unwrap_or(0))
+}
+
+/// getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY).
+pub(crate) fn v6only(fd: BorrowedFd<'_>) -> Result<bool, Error> {
+    option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, 4).map(|value| value != 0)
+}
+
+/// getsockopt(fd, SOL_SOCKET, SO_COOKIE).
+pub(crate) fn cookie(fd: BorrowedFd<'_>) -> Result<u64, Error> {
+    option(fd, net::SOL_SOCKET, net::SO_COOKIE, 8)
+}
+
+/// setsockopt(fd, level, name, value): an int.
+fn set_option(fd: BorrowedFd<'_>, level: u32, name: u32, value: i32) -> Result<(), Error> {
+    let what = what(Operation::Setsockopt, raw::__NR_setsockopt);
+    let (at, length) = (&raw const value as usize, size_of::<i32>());
+    // SAFETY: the kernel reads so many bytes.
+    unsafe { call(what, number(fd), level as usize, name as usize, at, length) }.map(drop)
+}
+
+/// setsockopt(fd, SOL_SOCKET, name, 1).
+pub(crate) fn turn_on(fd: BorrowedFd<'_>, name: u32) -> Result<(), Error> {
+    set_option(fd, net::SOL_SOCKET, name, 1)
+}
+
+/// setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, value).
+pub(crate) fn set_v6only(fd: BorrowedFd<'_>, value: bool) -> Result<(), Error> {
+    set_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, i32::from(value))
+}
+
+/// The bytes of a socket address, as many as the kernel has written.
+pub(crate) struct AddressBytes {
+    bytes: [u8; 128],
+    length: u32,
+}
+
+impl AddressBytes {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes
+            .get(..self.length as usize)
+            .unwrap_or(&self.bytes)
+    }
+}
+
+/// getsockname(fd).
+pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<AddressBytes, Error> {
+    let what = what(Operation::Getsockname, raw::__NR_getsockname);
+    let mut address = AddressBytes {
+        bytes: [0; 128],
+        length: 128,
+    };
+    let (at, length) = (
+        &raw mut address.bytes as usize,
+        &raw mut address.length as usize,
+    );
+    // SAFETY: both are writable, and the length is that of the bytes.
+    unsafe { call(what, number(fd), at, length, 0, 0)? };
+    Ok(address)
+}
+
+/// getpeername(fd): whether there is one.
+pub(crate) fn has_peer(fd: BorrowedFd<'_>) -> Result<bool, Error> {
+    let what = what(Operation::Getpeername, raw::__NR_getpeername);
+    let (mut bytes, mut length) = ([0_u8; 128], 128_u32);
+    let (at, length) = (&raw mut bytes as usize, &raw mut length as usize);
+    // SAFETY: both are writable, and the length is that of the bytes.
+    match unsafe { call(what, number(fd), at, length, 0, 0) } {
+        Ok(_) => Ok(true),
+        Err(error) if error.is(Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// sendto(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL).
+pub(crate) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<(), Error> {
+    let what = what(Operation::Send, raw::__NR_sendto) | AGAIN;
+    let flags = (net::MSG_DONTWAIT | net::MSG_NOSIGNAL) as usize;
+    let (at, length) = (message.as_ptr() as usize, message.len());
+    // SAFETY: the kernel reads so many bytes, and no address.
+    unsafe { call(what, number(fd), at, length, flags, 0) }.map(drop)
+}
+
+/// recvfrom(fd, buffer, MSG_DONTWAIT): what was received.
+pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 64]) -> Result<&'b [u8], Error> {
+    let what = what(Operation::Recv, raw::__NR_recvfrom) | AGAIN;
+    let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+    let flags = net::MSG_DONTWAIT as usize;
+    // SAFETY: the kernel writes at most so many bytes, and no address (the sixth argument is not
+    // looked at without the fifth).
+    let received = unsafe { call(what, number(fd), at, length, flags, 0)? };
+    Ok(buffer.get(..received as usize).unwrap_or(&[]))
+}
+
+/// fcntl(fd, command, argument).
+fn fcntl(fd: BorrowedFd<'_>, command: u32, argument: usize) -> Result<i32, Error> {
+    let what = what(Operation::Fcntl, raw::__NR_fcntl);
+    // SAFETY: used with commands that touch no memory.
+    unsafe { call(what, number(fd), command as usize, argument, 0, 0) }
+}
+
+/// fcntl(fd, F_DUPFD_CLOEXEC, lowest).
+pub(crate) fn duplicate(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd, Error> {
+    let copy = fcntl(fd, raw::F_DUPFD_CLOEXEC, lowest as usize)?;
+    // SAFETY: it is new and not negative.
+    Ok(unsafe { own(copy) })
+}
+
+/// fcntl(fd, F_SETFD, FD_CLOEXEC).
+pub(crate) fn set_cloexec(fd: BorrowedFd<'_>) -> Result<(), Error> {
+    fcntl(fd, raw::F_SETFD, raw::FD_CLOEXEC as usize).map(drop)
+}
+
+/// fcntl(fd, F_GETFL) and, where O_NONBLOCK is not as wanted, F_SETFL.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> Result<(), Error> {
+    let flags = fcntl(fd, raw::F_GETFL, 0)? as u32;
+    let wanted = match nonblocking {
+        true => flags | raw::O_NONBLOCK,
+        false => flags & !raw::O_NONBLOCK,
+    };
+    if wanted == flags {
+        return Ok(());
+    }
+    fcntl(fd, raw::F_SETFL, wanted as usize).map(drop)
+}
+
+/// fchmod(fd, mode).
+pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
+    let what = what(Operation::Chmod, raw::__NR_fchmod);
+    // SAFETY: no memory is touched.
+    unsafe { call(what, number(fd), mode as usize, 0, 0, 0) }.map(drop)
+}
+
+/// Which file it is, and of what kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+    mode: u16,
+}
+
+impl FileId {
+    pub(crate) const fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    pub(crate) const fn is_socket(&self) -> bool {
+        self.mode as u32 & raw::S_IFMT == raw::S_IFSOCK
+    }
+
+    pub(crate) const fn is_regular(&self) -> bool {
+        self.mode as u32 & raw::S_IFMT == raw::S_IFREG
+    }
+}
+
+/// statx(fd, path, flags), of the kind, not of the permissions, so that a file is the same after
+/// a chmod (Linux 4.11).
+fn file_at(fd: usize, path: &CStr, flags: u32) -> Result<FileId, Error> {
+    let what = what(Operation::Stat, raw::__NR_statx);
+    let mut found = MaybeUninit::<raw::statx>::zeroed();
+    let (path, flags, at) = (
+        path.as_ptr() as usize,
+        flags as usize,
+        found.as_mut_ptr() as usize,
+    );
+    let mask = (raw::STATX_TYPE | raw::STATX_INO) as usize;
+    // SAFETY: `path` ends in a NUL and the result is writable.
+    unsafe { call(what, fd, path, flags, mask, at)? };
+    // SAFETY: a structure of integers, of which zeros are valid ones.
+    let found = unsafe { found.assume_init_ref() };
+    Ok(FileId {
+        device: (u64::from(found.stx_dev_major) << 32) | u64::from(found.stx_dev_minor),
+        inode: found.stx_ino,
+        mode: found.stx_mode & raw::S_IFMT as u16,
+    })
+}
+
+/// statx of an fd.
+pub(crate) fn file(fd: BorrowedFd<'_>) -> Result<FileId, Error> {
+    file_at(number(fd), c"", raw::AT_EMPTY_PATH)
+}
+
+/// statx of a path, not following a symbolic link at its end.
+pub(crate) fn file_named(path: &CStr) -> Result<FileId, Error> {
+    file_at(raw::AT_FDCWD as usize, path, raw::AT_SYMLINK_NOFOLLOW)
+}
+
+/// unlinkat(AT_FDCWD, path).
+pub(crate) fn unlink(path: &CStr) -> Result<(), Error> {
+    let what = what(Operation::Unlink, raw::__NR_unlinkat);
+    let (at, path) = (raw::AT_FDCWD as usize, path.as_ptr() as usize);
+    // SAFETY: `path` ends in a NUL.
+    unsafe { call(what, at, path, 0, 0, 0) }.map(drop)
+}
+
+/// openat(directory, path, flags | O_CLOEXEC): nothing is made.
+fn open_from(directory: usize, path: &CStr, flags: u32) -> Result<OwnedFd, Error> {
+    let what = what(Operation::Open, raw::__NR_openat);
+    let (path, flags) = (path.as_ptr() as usize, (flags | raw::O_CLOEXEC) as usize);
+    // SAFETY: `path` ends in a NUL; makes a new fd.
+    unsafe { open_call(what, directory, path, flags, 0) }
+}
+
+/// openat(AT_FDCWD, path, O_PATH | O_DIRECTORY): a directory to go to.
+pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd, Error> {
+    open_from(raw::AT_FDCWD as usize, path, raw::O_PATH | raw::O_DIRECTORY)
+}
+
+/// openat(AT_FDCWD, path, O_RDONLY).
+pub(crate) fn open_to_read(path: &CStr) -> Result<OwnedFd, Error> {
+    open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY)
+}
+
+/// flock(fd, LOCK_EX | LOCK_NB).
+pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Error> {
+    let what = what(Operation::Flock, raw::__NR_flock);
+    // SAFETY: no memory is touched.
+    unsafe {
+        call(
+            what,
+            number(fd),
+            (raw::LOCK_EX | raw::LOCK_NB) as usize,
+            0,
+            0,
+            0,
+        )
+    }
+    .map(drop)
+}
+
+/// ioctl(a socket, SIOCGIFINDEX, name): the number of an interface.
+pub(crate) fn interface_index(name: &[u8]) -> Result<u32, Error> {
+    /// `struct ifreq`.
+    #[repr(C)]
+    struct Request {
+        name: [u8; 16],
+        index: u32,
+        rest: [u8; 20],
+    }
+    let any = socket(net::AF_INET6, net::SOCK_DGRAM)?;
+    let what = what(Operation::Ioctl, raw::__NR_ioctl);
+    let mut request = Request {
+        name: [0; 16],
+        index: 0,
+        rest: [0; 20],
+    };
+    for (to, from) in request.name.iter_mut().take(15).zip(name) {
+        *to = *from;
+    }
+    let (fd, at) = (any.as_raw_fd() as usize, &raw mut request as usize);
+    // SAFETY: the request is as large as the kernel has it, and writable.
+    unsafe { call(what, fd, ioctl::SIOCGIFINDEX as usize, at, 0, 0)? };
+    Ok(request.index)
+}
+
+/// How a child has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    Exited(i32),
+    Killed(i32),
+}
+
+/// waitid(which, id, WEXITED, maybe WNOHANG): `None` while it has not ended.
+fn wait_for(which: u32, id: usize, flags: u32) -> Result<Option<Status>, Error> {
+    // `struct siginfo`, whose part for a child begins at the alignment of a pointer.
+    const PID: usize = if size_of::<usize>() == 8 { 4 } else { 3 };
+    let what = what(Operation::Waitid, raw::__NR_waitid) | AGAIN;
+    let mut info = [0_i32; 32];
+    let at = &raw mut info as usize;
+    // SAFETY: the information is writable, and no usage is asked for.
+    unsafe {
+        call(
+            what,
+            which as usize,
+            id,
+            at,
+            (flags | raw::WEXITED) as usize,
+            0,
+        )?
+    };
+    let (code, pid, status) = (info.get(2), info.get(PID), info.get(PID + 2));
+    let (Some(code), Some(1..), Some(status)) = (code, pid, status) else {
+        return Ok(None);
+    };
+    Ok(Some(match *code as u32 {
+        raw::CLD_EXITED => Status::Exited(*status),
+        _ => Status::Killed(*status),
+    }))
+}
+
+/// waitid(P_PIDFD, or P_PID where that is not known): `None` while it has not ended and is not
+/// waited for.
+pub(crate) fn wait(
+    pid: u32,
+    pidfd: Option<BorrowedFd<'_>>,
+    block: bool,
+) -> Result<Option<Status>, Error> {
+    let flags = if block { 0 } else { raw::WNOHANG };
+    if let Some(pidfd) = pidfd {
+        match wait_for(raw::P_PIDFD, number(pidfd), flags) {
+            // Before Linux 5.4, where there are pidfds already.
+            Err(error) if error.is(Errno::INVAL) => {}
+            waited => return waited,
+        }
+    }
+    wait_for(raw::P_PID, pid as usize, flags)
+}
+
+/// pidfd_open(pid), which is CLOEXEC (Linux 5.3).
+pub(crate) fn pidfd_open(pid: u32) -> Result<OwnedFd, Error> {
+    let what = what(Operation::PidfdOpen, raw::__NR_pidfd_open);
+    // SAFETY: makes a new fd.
+    unsafe { open_call(what, pid as usize, 0, 0, 0) }
+}
+
+/// pidfd_send_signal(pidfd, signal), or kill(pid, signal) without a pidfd.
+pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Result<(), Error> {
+    let signal = signal as usize;
+    match pidfd {
+        Some(pidfd) => {
+            let what = what(Operation::PidfdSendSignal, raw::__NR_pidfd_send_signal);
+            // SAFETY: no memory is touched.
+            unsafe { call(what, number(pidfd), signal, 0, 0, 0) }
+        }
+        None => {
+            let what = what(Operation::Kill, raw::__NR_kill);
+            // SAFETY: no memory is touched.
+            unsafe { call(what, pid as usize, signal, 0, 0, 0) }
+        }
+    }
+    .map(drop)
+}
+
+/// ppoll(fds, remaining): whether one of the fds is readable or at its end. The time is in
+/// nanoseconds; none is for ever.
+pub(crate) fn poll(
+    fds: [Option<BorrowedFd<'_>>; 2],
+    remaining: Option<u64>,
+) -> Result<bool, Error> {
+    let what = what(Operation::Poll, raw::__NR_ppoll);
+    // A negative fd is passed over.
+    let mut fds = fds.map(|fd| raw::pollfd {
+        fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
+        events: raw::POLLIN as _,
+        revents: 0,
+    });
+    let time = remaining.map(|nanoseconds| raw::__kernel_timespec {
+        tv_sec: (nanoseconds / 1_000_000_000) as _,
+        tv_nsec: (nanoseconds % 1_000_000_000) as _,
+    });
+    let time = time
+        .as_ref()
+        .map_or(0, |time| core::ptr::from_ref(time) as usize);
+    let (at, count) = (&raw mut fds as usize, fds.len());
+    // SAFETY: the fds are writable, the time is null or readable, and no mask is given.
+    unsafe { call(what, at, count, time, 0, 0) }.map(|ready| ready > 0)
+}
+
+/// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had.
+pub(crate) fn fd_limit() -> u32 {
+    let what = what(Operation::Fcntl, raw::__NR_prlimit64);
+    let mut limit = raw::rlimit64 {
+        rlim_cur: u64::MAX,
+        rlim_max: u64::MAX,
+    };
+    let at = &raw mut limit as usize;
+    // SAFETY: the limit is writable, and none is set. Where it is refused, there is none.
+    let _ = unsafe { call(what, 0, raw::RLIMIT_NOFILE as usize, 0, at, 0) };
+    u32::try_from(limit.rlim_cur).unwrap_or(u32::MAX)
+}
+
+/// read(fd, info): one signal of a signalfd.
+pub(crate) fn read_signal(
+    fd: BorrowedFd<'_>,
+    info: &mut super::SignalfdSiginfo,
+) -> Result<(), Error> {
+    let what = what(Operation::Read, raw::__NR_read) | AGAIN;
+    let (at, length) = (
+        core::ptr::from_mut(info) as usize,
+        size_of::<super::SignalfdSiginfo>(),
+    );
+    // SAFETY: the kernel writes whole structures, of which one has room.
+    unsafe { call(what, number(fd), at, length, 0, 0) }.map(drop)
+}
+
+/// signalfd4(-1, set, SFD_NONBLOCK | SFD_CLOEXEC).
+pub(crate) fn signalfd(set: super::SigSet) -> Result<OwnedFd, Error> {
+    let what = what(Operation::Signalfd, raw::__NR_signalfd4);
+    let flags = (raw::O_NONBLOCK | raw::O_CLOEXEC) as usize;
+    let (at, size) = (&raw const set as usize, size_of::<super::SigSet>());
+    // SAFETY: the set is readable and of the size given; makes a new fd.
+    unsafe { open_call(what, -1_isize as usize, at, size, flags) }
+}
