@@ -4,6 +4,7 @@
 mod fds;
 mod netns;
 mod puppet;
+pub mod seccomp;
 mod socket;
 mod witness;
 

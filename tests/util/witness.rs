@@ -1,5 +1,6 @@
 //! A predecessor within the test itself, and successors that tell it what they see: the programs
 //! `witness` and `heir`, or a few lines of shell.
+#![allow(unsafe_code)] // alarm.
 
 use std::env;
 use std::ffi::{CStr, CString};
@@ -60,7 +61,12 @@ impl Predecessor {
     /// A TCP listener and a unix one, a datagram socket and a file that is none.
     pub fn with_sockets() -> Predecessor {
         let mut predecessor = Predecessor::new();
-        let net = &mut predecessor.net;
+        predecessor.add_sockets();
+        predecessor
+    }
+
+    pub fn add_sockets(&mut self) {
+        let net = &mut self.net;
         net.listen("tcp", "127.0.0.1:0").unwrap();
         static NAMES: AtomicU32 = AtomicU32::new(0);
         let number = NAMES.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +75,6 @@ impl Predecessor {
         net.listen("udp", "127.0.0.1:0").unwrap();
         net.insert("null", File::open("/dev/null").unwrap().into())
             .unwrap();
-        predecessor
     }
 
     /// Starts what `args` and `environ` say and waits until it reports.
@@ -244,8 +249,12 @@ pub fn is_reaped(pid: Pid) -> bool {
 pub fn in_process_of_its_own(name: &str, body: impl FnOnce(&Path)) {
     const DIRECTORY: &str = "GRACENET_TEST_DIRECTORY";
     if let Some(directory) = env::var_os(DIRECTORY) {
+        // What hangs ends all the same, and says so by its status.
+        // SAFETY: a number.
+        unsafe { libc::alarm(60) };
         return body(Path::new(&directory));
     }
+    let _alone = alone();
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
     let output = Command::new(env::current_exe().unwrap())
