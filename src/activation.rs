@@ -148,15 +148,42 @@ impl<'a> Activation<'a> {
     /// The names in order, without end where none is given. They are split at every `:`, with
     /// nothing coalesced and nothing unescaped.
     pub fn names(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-        let given = self.names.map(|names| names.split(|byte| *byte == b':'));
-        let unnamed = self
-            .names
-            .is_none()
-            .then(|| core::iter::repeat(UNNAMED.as_bytes()));
-        given
-            .into_iter()
-            .flatten()
-            .chain(unnamed.into_iter().flatten())
+        Names {
+            rest: self.names,
+            unnamed: self.names.is_none(),
+        }
+    }
+}
+
+/// The parts of `LISTEN_FDNAMES`, or [`UNNAMED`] without end.
+struct Names<'a> {
+    rest: Option<&'a [u8]>,
+    unnamed: bool,
+}
+
+impl<'a> Iterator for Names<'a> {
+    type Item = &'a [u8];
+
+    #[inline(never)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.unnamed {
+            return Some(UNNAMED.as_bytes());
+        }
+        let (name, rest) = split_at_byte(self.rest?, b':');
+        self.rest = rest;
+        Some(name)
+    }
+}
+
+/// What comes before the first `byte`, and what behind it.
+fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+    match bytes
+        .iter()
+        .position(|found| *found == byte)
+        .and_then(|at| bytes.split_at_checked(at))
+    {
+        Some((before, behind)) => (before, behind.get(1..)),
+        None => (bytes, None),
     }
 }
 
@@ -164,23 +191,20 @@ impl<'a> Activation<'a> {
 ///
 /// With another pid, or none that can be read, it is meant for somebody else and is nothing.
 pub(crate) fn control_fd(environ: Environ<'_>, pid: u32) -> Option<i32> {
-    let mut parts = environ.var(GRACENET_FD)?.split(|byte| *byte == b',');
-    let fd = decimal(parts.next()?, i32::MAX as u64).ok()?;
-    let meant_for = decimal(parts.next()?, u64::from(u32::MAX)).ok()?;
-    (meant_for == u64::from(pid) && parts.next().is_none()).then_some(fd as i32)
+    let (fd, meant_for) = split_at_byte(environ.var(GRACENET_FD)?, b',');
+    let fd = decimal(fd, i32::MAX as u64).ok()?;
+    let meant_for = decimal(meant_for?, u64::from(u32::MAX)).ok()?;
+    (meant_for == u64::from(pid)).then_some(fd as i32)
 }
 
 /// The first fd behind all that `environ` speaks of, for whomever it is meant.
 pub(crate) fn first_unspoken_fd(environ: Environ<'_>) -> i32 {
     // More than there can be is nowhere.
     const NOWHERE: i32 = i32::MAX / 2;
-    let number = |value: &[u8]| {
-        let digits = value.split(|byte| *byte == b',').next().unwrap_or(&[]);
-        match decimal(digits, NOWHERE as u64) {
-            Ok(number) => number as i32,
-            Err(0) => 0,
-            Err(_) => NOWHERE,
-        }
+    let number = |value: &[u8]| match decimal(split_at_byte(value, b',').0, NOWHERE as u64) {
+        Ok(number) => number as i32,
+        Err(0) => 0,
+        Err(_) => NOWHERE,
     };
     let sockets = environ.var(LISTEN_FDS).map_or(0, number);
     let channel = environ.var(GRACENET_FD).map_or(0, number);

@@ -3,15 +3,19 @@
 
 use core::ffi::{CStr, c_char};
 use core::fmt;
-use core::ptr;
+use core::marker::PhantomData;
 
 /// A list of C strings that somebody else owns: an environment or an argument list.
 #[derive(Clone, Copy)]
-enum Strings<'a> {
-    Slice(&'a [&'a CStr]),
-    /// Strings of the lifetime `'a` up to a null pointer.
-    Kernel(*const *const c_char),
+struct Strings<'a> {
+    /// So many references, or pointers up to a null pointer.
+    at: *const (),
+    count: usize,
+    strings: PhantomData<&'a CStr>,
 }
+
+/// In place of a count, which memory could not hold: pointers up to a null pointer.
+const KERNEL: usize = usize::MAX;
 
 /// A borrowed view of an envp.
 ///
@@ -35,7 +39,7 @@ pub struct Environ<'a>(Strings<'a>);
 #[derive(Clone, Copy)]
 pub struct Args<'a>(Strings<'a>);
 
-// SAFETY: both are read-only views; what `Kernel` points to does not change for `'a`, by the
+// SAFETY: both are read-only views; what they point to does not change for `'a`, by the
 // contract of `from_raw`.
 unsafe impl Send for Strings<'_> {}
 // SAFETY: as above.
@@ -44,7 +48,7 @@ unsafe impl Sync for Strings<'_> {}
 impl<'a> Environ<'a> {
     /// `Environ::new(strings)` — a view of a slice of C strings.
     pub const fn new(strings: &'a [&'a CStr]) -> Environ<'a> {
-        Environ(Strings::Slice(strings))
+        Environ(Strings::slice(strings))
     }
 
     /// `Environ::from_raw(envp)` — a view of what the kernel left on the stack, or of C's `environ`.
@@ -54,12 +58,12 @@ impl<'a> Environ<'a> {
     /// 1. `envp` points to an array of pointers to C strings that ends in a null pointer.
     /// 2. For `'a` neither the array nor a string changes: nobody calls setenv(3).
     pub const unsafe fn from_raw(envp: *const *const c_char) -> Environ<'a> {
-        Environ(Strings::Kernel(envp))
+        Environ(Strings::kernel(envp))
     }
 
     /// `environ.iter()` — every string, in order, byte for byte.
     pub fn iter(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
-        self.0.iter()
+        self.0
     }
 
     /// `environ.for_others()` — the strings for children that are no successors: all but those
@@ -97,7 +101,7 @@ pub(crate) fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 impl<'a> Args<'a> {
     /// `Args::new(strings)` — a view of a slice of C strings.
     pub const fn new(strings: &'a [&'a CStr]) -> Args<'a> {
-        Args(Strings::Slice(strings))
+        Args(Strings::slice(strings))
     }
 
     /// `Args::from_raw(argv)` — a view of what the kernel left on the stack.
@@ -106,54 +110,56 @@ impl<'a> Args<'a> {
     ///
     /// As for [`Environ::from_raw`].
     pub const unsafe fn from_raw(argv: *const *const c_char) -> Args<'a> {
-        Args(Strings::Kernel(argv))
+        Args(Strings::kernel(argv))
     }
 
     /// `args.iter()` — every argument, the program's name first.
     pub fn iter(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
-        self.0.iter()
+        self.0
     }
 }
 
 impl<'a> Strings<'a> {
-    fn iter(self) -> Iter<'a> {
-        match self {
-            Strings::Slice(strings) => Iter {
-                slice: strings,
-                kernel: ptr::null(),
-            },
-            Strings::Kernel(array) => Iter {
-                slice: &[],
-                kernel: array,
-            },
+    const fn slice(strings: &'a [&'a CStr]) -> Strings<'a> {
+        Strings {
+            at: strings.as_ptr().cast(),
+            count: strings.len(),
+            strings: PhantomData,
+        }
+    }
+
+    const fn kernel(array: *const *const c_char) -> Strings<'a> {
+        Strings {
+            at: array.cast(),
+            count: KERNEL,
+            strings: PhantomData,
         }
     }
 }
 
-#[derive(Clone)]
-struct Iter<'a> {
-    slice: &'a [&'a CStr],
-    kernel: *const *const c_char,
-}
-
-impl<'a> Iterator for Iter<'a> {
+impl<'a> Iterator for Strings<'a> {
     type Item = &'a CStr;
 
+    #[inline(never)]
     fn next(&mut self) -> Option<&'a CStr> {
-        if self.kernel.is_null() {
-            let (first, rest) = self.slice.split_first()?;
-            self.slice = rest;
-            return Some(first);
+        if self.count == KERNEL {
+            let at = self.at.cast::<*const c_char>();
+            // SAFETY: not past the null pointer that ends the array, by the contract of `from_raw`.
+            let string = unsafe { at.read() };
+            if string.is_null() {
+                return None;
+            }
+            // SAFETY: the array has an element after this one, as this one is not null.
+            self.at = unsafe { at.add(1) }.cast();
+            // SAFETY: a C string that does not change for `'a`, by the contract of `from_raw`.
+            return Some(unsafe { CStr::from_ptr(string) });
         }
-        // SAFETY: not past the null pointer that ends the array, by the contract of `from_raw`.
-        let string = unsafe { self.kernel.read() };
-        if string.is_null() {
-            return None;
-        }
-        // SAFETY: the array has an element after this one, as this one is not null.
-        self.kernel = unsafe { self.kernel.add(1) };
-        // SAFETY: a C string that does not change for `'a`, by the contract of `from_raw`.
-        Some(unsafe { CStr::from_ptr(string) })
+        self.count = self.count.checked_sub(1)?;
+        let at = self.at.cast::<&'a CStr>();
+        // SAFETY: there was one more in the slice.
+        self.at = unsafe { at.add(1) }.cast();
+        // SAFETY: as above.
+        Some(unsafe { at.read() })
     }
 }
 
@@ -173,6 +179,7 @@ impl fmt::Debug for Args<'_> {
 mod tests {
     extern crate std;
     use super::*;
+    use core::ptr;
     use std::vec::Vec;
 
     /// Case A15, D5.

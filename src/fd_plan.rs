@@ -26,7 +26,7 @@ impl Move {
 /// How many steps [`plan`] emits for `moves` moves at most: each ring needs one more than it has
 /// members, and has two.
 pub(crate) const fn max_steps(moves: usize) -> usize {
-    moves.saturating_add(moves / 2)
+    moves + moves / 2
 }
 
 /// Orders `pending` so that each step, done by dup3 or where it [stays](Move::stays) by clearing

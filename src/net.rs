@@ -569,7 +569,7 @@ impl NetView {
         }
         let generation = self.0.state.generation.saturating_add(1);
         let (ours, theirs) = ready::channel(generation)?;
-        let started = spawn::start(program, changes, &self.0.slots, theirs.as_fd())?;
+        let started = spawn::start(program, changes, &self.0.slots, sys::lend(&theirs))?;
         Ok(self
             .0
             .state
@@ -665,7 +665,7 @@ impl NetView {
         }
         self.room()?;
         let fresh = socket::make(&request, options)?;
-        let identity = Identity::of(fresh.fd.as_fd())?;
+        let identity = Identity::of(sys::lend(&fresh.fd))?;
         let name = options.name.unwrap_or(UNNAMED.as_bytes());
         let mut slot = Slot::new(self.0.state.new_id(), fresh.fd, identity, name);
         slot.path = fresh.path;
@@ -817,13 +817,13 @@ fn set_cloexec(fd: RawFd) -> Result<(), Errno> {
 /// What [`insert`](NetView::insert) does to an fd: a copy of it with a lower number, if there is
 /// one or it must have one, and which file it is.
 fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, Identity), Error> {
-    let identity = Identity::of(fd.as_fd())?;
-    match sys::duplicate(fd.as_fd(), FIRST_FD) {
+    let identity = Identity::of(sys::lend(fd))?;
+    match sys::duplicate(sys::lend(fd), FIRST_FD) {
         Ok(copy) if fd.as_raw_fd() < FIRST_FD || copy.as_raw_fd() < fd.as_raw_fd() => {
             Ok((Some(copy), identity))
         }
         Err(error) if fd.as_raw_fd() < FIRST_FD => Err(error),
-        _ => sys::set_cloexec(fd.as_fd()).map(|()| (None, identity)),
+        _ => sys::set_cloexec(sys::lend(fd)).map(|()| (None, identity)),
     }
 }
 
@@ -835,7 +835,7 @@ fn own_pidfd_inode(pid: u32) -> Option<u64> {
     if u64::try_from(kind).ok() != Some(PIDFS_MAGIC) {
         return None;
     }
-    sys::file(pidfd.as_fd()).ok().map(|file| file.inode())
+    sys::file(sys::lend(&pidfd)).ok().map(|file| file.inode())
 }
 
 /// One fd of a [`Net`], and what is known of it.

@@ -2,7 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
-use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, OwnedFd};
 
 use crate::activation;
 use crate::environ::{Args, Environ};
@@ -97,5 +97,5 @@ fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
     if fd.as_raw_fd() >= first_free {
         return Some(fd);
     }
-    sys::duplicate(fd.as_fd(), first_free).ok()
+    sys::duplicate(sys::lend(&fd), first_free).ok()
 }

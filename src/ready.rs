@@ -33,7 +33,7 @@ pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
     let [a, b, c, d] = generation.to_ne_bytes();
     let [g0, g1, g2, g3, g4, g5, g6, g7] = *GREETING;
     let greeting = [g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d];
-    sys::send(ours.as_fd(), &greeting)?;
+    sys::send(sys::lend(&ours), &greeting)?;
     Ok((ours, theirs))
 }
 
@@ -96,7 +96,7 @@ impl Predecessor {
 
     /// That the predecessor is gone already is no error.
     pub(crate) fn tell_ready(&self) -> Result<(), Error> {
-        match sys::send(self.channel.as_fd(), READY) {
+        match sys::send(sys::lend(&self.channel), READY) {
             Err(error) if error.is(Errno::PIPE) || error.is(Errno::CONNRESET) => Ok(()),
             sent => sent,
         }
@@ -112,7 +112,7 @@ impl Predecessor {
     /// - recv: the channel cannot be read.
     pub fn is_gone(&self) -> Result<bool, Error> {
         for _ in 0..MESSAGES_AT_ONCE {
-            match receive(self.channel.as_fd())? {
+            match receive(sys::lend(&self.channel))? {
                 Message::End => return Ok(true),
                 Message::None => return Ok(false),
                 Message::Greeting(_) | Message::Ready | Message::Unknown => {}
@@ -132,7 +132,7 @@ impl Predecessor {
             if self.is_gone()? {
                 return Ok(true);
             }
-            if !wait_readable([Some(self.channel.as_fd()), None], deadline)? {
+            if !wait_readable([Some(sys::lend(&self.channel)), None], deadline)? {
                 return Ok(false);
             }
         }
@@ -142,7 +142,7 @@ impl Predecessor {
 /// The channel becomes readable when the predecessor ends.
 impl AsFd for Predecessor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.channel.as_fd()
+        sys::lend(&self.channel)
     }
 }
 
@@ -231,13 +231,13 @@ impl Successor {
     /// The channel: readable when something was said or it was closed. `None` once its end was
     /// seen, from when on the pidfd tells the rest.
     pub fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.channel.as_ref().map(AsFd::as_fd)
+        self.channel.as_ref().map(sys::lend)
     }
 
     /// The pidfd: readable when the process has ended. `None` where the kernel has none
     /// (before Linux 5.3).
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().map(AsFd::as_fd)
+        self.pidfd.as_ref().map(sys::lend)
     }
 
     /// Whether it has said that it is ready.
@@ -373,7 +373,7 @@ impl Successor {
             let (State::Starting, Some(channel)) = (self.state, &self.channel) else {
                 return;
             };
-            match receive(channel.as_fd()) {
+            match receive(sys::lend(channel)) {
                 Ok(Message::Ready) => {
                     self.state = State::Ready;
                     return;

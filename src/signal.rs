@@ -70,7 +70,7 @@ impl Signals {
     /// - `read`: the fd cannot be read.
     pub fn read(&self) -> Result<Option<Received>, Error> {
         let mut info = SignalfdSiginfo::default();
-        match sys::read_signal(self.fd.as_fd(), &mut info) {
+        match sys::read_signal(sys::lend(&self.fd), &mut info) {
             Err(error) if error.is(Errno::AGAIN) => return Ok(None),
             read => read?,
         }
@@ -87,6 +87,6 @@ impl Signals {
 /// Readable when a signal has come.
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        sys::lend(&self.fd)
     }
 }

@@ -5,11 +5,11 @@ use core::fmt;
 use core::mem::ManuallyDrop;
 
 use heapless::Vec;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::activation::NAME_MAX;
 use crate::socket::Identity;
-use crate::sys::FileId;
+use crate::sys::{self, FileId};
 
 /// Under which name a socket was passed, or will be: bytes as they are, up to 255.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -74,7 +74,11 @@ impl Slot {
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        sys::lend(&self.fd)
+    }
+
+    pub(crate) fn raw_fd(&self) -> i32 {
+        self.fd.as_raw_fd()
     }
 
     /// Whether the fd is still what was put here. It was closed behind the table's back if not,

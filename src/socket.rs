@@ -7,7 +7,7 @@ use core::num::NonZeroU32;
 
 use linux_raw_sys::general::O_NONBLOCK;
 use linux_raw_sys::net;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::activation::{FIRST_FD, check_name};
@@ -241,7 +241,7 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
     if fd.as_raw_fd() >= FIRST_FD {
         return Ok(fd);
     }
-    sys::duplicate(fd.as_fd(), FIRST_FD)
+    sys::duplicate(sys::lend(&fd), FIRST_FD)
 }
 
 /// Interfaces by number instead of by name, and none where the kernel keeps none: it has zones
@@ -310,7 +310,7 @@ fn make_at(
         style |= O_NONBLOCK;
     }
     let socket = above_stdio(sys::socket(family, style)?)?;
-    let fd = socket.as_fd();
+    let fd = sys::lend(&socket);
     if transport == Transport::Tcp {
         sys::turn_on(fd, net::SO_REUSEADDR)?;
     }
@@ -384,7 +384,7 @@ fn remove_stale(encoded: &SockAddr, path: &CStr, style: u32) -> bool {
     let Ok(probe) = sys::socket(net::AF_UNIX, style | O_NONBLOCK) else {
         return false;
     };
-    match sys::connect(probe.as_fd(), encoded.as_bytes()) {
+    match sys::connect(sys::lend(&probe), encoded.as_bytes()) {
         Err(error) if error.is(Errno::CONNREFUSED) => unlink_own(found, path).is_ok(),
         _ => false,
     }
@@ -405,7 +405,7 @@ fn lock_directory(path: &CStr) -> Option<OwnedFd> {
         None => directory[0] = b'.',
     }
     let directory = sys::open_to_read(CStr::from_bytes_until_nul(&directory).ok()?).ok()?;
-    sys::lock(directory.as_fd()).ok()?;
+    sys::lock(sys::lend(&directory)).ok()?;
     Some(directory)
 }
 

@@ -10,7 +10,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 
 use linux_raw_sys::general as raw;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -90,87 +90,74 @@ pub(crate) struct Started {
     pub(crate) pidfd: Option<OwnedFd>,
 }
 
-/// A word of scratch memory: a pointer, two ints or eight bytes, whatever is put there.
-type Word = MaybeUninit<u64>;
+/// A word of scratch memory: a pointer, or a number.
+type Word = MaybeUninit<usize>;
 
-/// Scratch memory on the caller's stack: what the child reads, and nobody frees.
+/// Scratch memory on the caller's stack, written once and read by the child: text, and words
+/// behind it. What does not fit is left out and remembered; it has been counted before.
 struct Scratch<'m> {
-    free: &'m mut [Word],
+    text: *mut u8,
+    text_left: usize,
+    words: *mut usize,
+    words_left: usize,
+    overflow: bool,
+    memory: PhantomData<&'m mut [Word]>,
 }
 
 impl<'m> Scratch<'m> {
-    fn words(&mut self, count: usize) -> Result<&'m mut [Word], StartError> {
-        let free = core::mem::take(&mut self.free);
-        let (taken, free) = free
-            .split_at_mut_checked(count)
-            .ok_or(StartError::TooLarge)?;
-        self.free = free;
-        Ok(taken)
-    }
-
-    fn bytes(&mut self, count: usize) -> Result<Text<'m>, StartError> {
-        let words = self.words(count.div_ceil(size_of::<Word>()))?;
-        Ok(Text {
-            at: words.as_mut_ptr().cast(),
-            left: size_of_val(words),
+    /// With room for so many bytes of text.
+    fn new(memory: &'m mut [Word], text: usize) -> Scratch<'m> {
+        let text_words = text.div_ceil(size_of::<Word>()).min(memory.len());
+        let start = memory.as_mut_ptr().cast::<usize>();
+        Scratch {
+            text: start.cast(),
+            text_left: text_words * size_of::<Word>(),
+            // SAFETY: within the memory, or at its end.
+            words: unsafe { start.add(text_words) },
+            words_left: memory.len() - text_words,
+            overflow: false,
             memory: PhantomData,
-        })
+        }
     }
-}
 
-/// Bytes that are written one behind the other, and read by the child: through pointers only.
-struct Text<'m> {
-    at: *mut u8,
-    left: usize,
-    memory: PhantomData<&'m mut [Word]>,
-}
-
-impl Text<'_> {
-    fn push(&mut self, bytes: &[u8]) -> Result<(), StartError> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len())
-            .ok_or(StartError::TooLarge)?;
+    #[inline(never)]
+    fn push(&mut self, bytes: &[u8]) {
+        if self.text_left < bytes.len() {
+            self.overflow = true;
+            return;
+        }
         // SAFETY: so many bytes are left, in memory that nobody else has.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at, bytes.len()) };
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.text, bytes.len()) };
         // SAFETY: within the same memory, or at its end.
-        self.at = unsafe { self.at.add(bytes.len()) };
-        Ok(())
+        self.text = unsafe { self.text.add(bytes.len()) };
+        self.text_left -= bytes.len();
     }
 
-    fn push_decimal(&mut self, number: u32) -> Result<(), StartError> {
-        self.push(write_decimal(&mut [0; 10], number))
+    fn push_decimal(&mut self, number: u32) {
+        self.push(write_decimal(&mut [0; 10], number));
     }
-}
 
-/// An array of pointers to C strings that ends in a null pointer, read by the child.
-struct Pointers<'m> {
-    start: *mut *const c_char,
-    length: usize,
-    capacity: usize,
-    memory: PhantomData<&'m mut [Word]>,
-}
-
-impl<'m> Pointers<'m> {
-    fn new(words: &'m mut [Word]) -> Pointers<'m> {
-        Pointers {
-            start: words.as_mut_ptr().cast(),
-            length: 0,
-            capacity: words.len(),
-            memory: PhantomData,
+    /// Where the next text is written, or the next word.
+    fn push_word(&mut self, word: usize) {
+        let at = self.take_words(1);
+        if !at.is_null() {
+            // SAFETY: a word of the memory.
+            unsafe { at.write(word) };
         }
     }
 
-    fn push(&mut self, string: *const c_char) -> Result<(), StartError> {
-        if self.length == self.capacity {
-            return Err(StartError::TooLarge);
+    /// Words in a row, or null.
+    #[inline(never)]
+    fn take_words(&mut self, count: usize) -> *mut usize {
+        if self.words_left < count {
+            self.overflow = true;
+            return ptr::null_mut();
         }
-        // SAFETY: within the words, each of which has room for a pointer.
-        let at = unsafe { self.start.add(self.length) };
-        // SAFETY: as above.
-        unsafe { at.write(string) };
-        self.length = self.length.wrapping_add(1);
-        Ok(())
+        let taken = self.words;
+        // SAFETY: within the memory, or at its end.
+        self.words = unsafe { taken.add(count) };
+        self.words_left -= count;
+        taken
     }
 }
 
@@ -204,7 +191,7 @@ pub(crate) fn start(
 #[inline(never)] // The frame is what it is for.
 fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
     let mut memory = [const { Word::uninit() }; WORDS];
-    start.launch(Scratch { free: &mut memory })
+    start.launch(Scratch::new(&mut memory, start.text))
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
@@ -219,7 +206,7 @@ pub(crate) fn check(
     if start.words() > MOST_WORDS {
         found(StartError::TooLarge);
     }
-    let highest = start.moves().map(|(_, to)| to as u32).max().unwrap_or(0);
+    let highest = start.close_from() - 1;
     if highest >= start.limit {
         found(StartError::FdLimit(highest));
     }
@@ -235,10 +222,12 @@ struct Start<'a> {
     sockets: &'a [Slot],
     /// None where it is only asked whether a start is possible.
     channel: Option<BorrowedFd<'a>>,
+    /// How many strings there are.
     arguments: usize,
     variables: usize,
-    names: usize,
-    watchdog: bool,
+    /// How many bytes are written anew.
+    text: usize,
+    moves: usize,
     limit: u32,
 }
 
@@ -285,32 +274,37 @@ impl<'a> Start<'a> {
             channel,
             arguments: 0,
             variables: 0,
-            names: 0,
-            watchdog: false,
+            text: OWN_BYTES,
+            moves: 0,
             limit: sys::fd_limit(),
         };
         if changes.executable.is_none() && !path.to_bytes().contains(&b'/') {
             start.search = Some(search_path(program));
         }
-        let mut fits = path.count_bytes() < STRING_MAX;
+        let mut longest = path.count_bytes();
+        let mut count = 0;
         for argument in start.args().iter() {
-            start.arguments = start.arguments.saturating_add(1);
-            fits &= argument.count_bytes() < STRING_MAX;
+            count += 1;
+            longest = longest.max(argument.count_bytes());
         }
-        let (mut variables, mut watchdog) = (0_usize, false);
-        for string in start.variables() {
-            variables = variables.saturating_add(1);
-            fits &= string.count_bytes() < STRING_MAX;
-            watchdog |= is_own_watchdog(string.to_bytes());
-        }
-        (start.variables, start.watchdog) = (variables, watchdog);
+        start.arguments = count;
+        count = 0;
+        start.each_variable(&mut |variable| {
+            count += 1;
+            longest = longest.max(variable.count_bytes());
+        });
+        start.variables = count;
+        let mut names = 0;
         for slot in sockets {
-            let length = slot.name.as_bytes().len().saturating_add(1);
-            start.names = start.names.saturating_add(length);
+            names += slot.name.as_bytes().len() + 1;
         }
-        if !fits || start.names > STRING_MAX - OWN_BYTES {
+        start.text += names;
+        if longest.max(names + OWN_BYTES) >= STRING_MAX {
             found(StartError::TooLarge);
         }
+        count = 0;
+        start.each_move(&mut |_, _| count += 1);
+        start.moves = count;
         start
     }
 
@@ -320,121 +314,107 @@ impl<'a> Start<'a> {
 
     /// The variables of the start that stay, and those that are added. None of them tells of
     /// sockets.
-    fn variables(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
-        let changes = self.changes;
-        let kept = self
-            .program
-            .environ
-            .iter()
-            .filter(|string| changes.keeps(string.to_bytes()));
-        kept.chain(changes.set.iter().copied())
-            .filter(|string| !activation::is_ours(string.to_bytes()))
+    #[inline(never)]
+    fn each_variable(&self, visit: &mut dyn FnMut(&'a CStr)) {
+        for string in self.program.environ.iter() {
+            let bytes = string.to_bytes();
+            if self.changes.keeps(bytes) && !activation::is_ours(bytes) {
+                visit(string);
+            }
+        }
+        for string in self.changes.set {
+            if !activation::is_ours(string.to_bytes()) {
+                visit(string);
+            }
+        }
     }
 
     /// Which fd is wanted where: the sockets from 3 up, the channel behind them, behind that what
     /// is to be executed, and other standard streams.
-    fn moves(&self) -> impl Iterator<Item = (c_int, c_int)> + Clone {
-        let sockets = self
-            .sockets
-            .iter()
-            .map(|slot| slot.as_fd().as_raw_fd())
-            .zip(FIRST_FD..);
-        let channel = self.channel.map_or(-1, |fd| fd.as_raw_fd());
-        let executable = self
-            .changes
-            .executable
-            .map(|fd| (fd.as_raw_fd(), self.executable_fd()));
-        let stdio = self.changes.stdio.iter().zip(0..);
-        let stdio = stdio.filter_map(|(fd, to)| fd.as_ref().map(|fd| (fd.as_raw_fd(), to)));
-        sockets
-            .chain([(channel, self.channel_fd())])
-            .chain(executable)
-            .chain(stdio)
+    #[inline(never)]
+    fn each_move(&self, visit: &mut dyn FnMut(c_int, c_int)) {
+        let mut to = FIRST_FD;
+        for slot in self.sockets {
+            visit(slot.raw_fd(), to);
+            to += 1;
+        }
+        for fd in [self.channel, self.changes.executable]
+            .into_iter()
+            .flatten()
+        {
+            visit(fd.as_raw_fd(), to);
+            to += 1;
+        }
+        for (fd, to) in self.changes.stdio.iter().zip(0..) {
+            if let Some(fd) = fd {
+                visit(fd.as_raw_fd(), to);
+            }
+        }
     }
 
     /// How much scratch memory it takes.
     fn words(&self) -> usize {
-        let moves = self.moves().count();
-        let candidate = if self.search.is_some() { PATH_MAX } else { 0 };
-        let bytes = OWN_BYTES
-            .saturating_add(self.names)
-            .saturating_add(candidate);
-        [
-            self.arguments,
-            self.variables,
-            OWN_VARIABLES + 2,
-            moves,
-            fd_plan::max_steps(moves),
-            // Each of the three texts is rounded up.
-            bytes.div_ceil(size_of::<Word>()) + 3,
-        ]
-        .iter()
-        .fold(0, |sum, part| sum.saturating_add(*part))
+        // The null pointers at the ends, and the text rounded up.
+        let ends = OWN_VARIABLES + 3;
+        let path = if self.search.is_some() {
+            PATH_MAX / size_of::<Word>()
+        } else {
+            0
+        };
+        let fds = MOVE_WORDS * (self.moves + fd_plan::max_steps(self.moves));
+        self.arguments + self.variables + ends + path + fds + self.text / size_of::<Word>()
     }
 
     /// Where the channel goes: behind the sockets.
-    fn channel_fd(&self) -> i32 {
-        i32::try_from(self.sockets.len())
-            .unwrap_or(i32::MAX)
-            .saturating_add(FIRST_FD)
+    fn channel_fd(&self) -> u32 {
+        FIRST_FD as u32 + self.sockets.len() as u32
     }
 
-    fn executable_fd(&self) -> i32 {
-        self.channel_fd().saturating_add(1)
+    /// The first fd that a successor does not get.
+    fn close_from(&self) -> u32 {
+        self.channel_fd() + 1 + u32::from(self.changes.executable.is_some())
     }
 
     fn launch(&self, mut scratch: Scratch<'_>) -> Result<Started, StartError> {
-        let mut argv = Pointers::new(scratch.words(self.arguments.saturating_add(1))?);
+        let argv = scratch.words.cast_const().cast();
         for argument in self.args().iter() {
-            argv.push(argument.as_ptr())?;
+            scratch.push_word(argument.as_ptr().expose_provenance());
         }
-        argv.push(ptr::null())?;
-
-        let mut text = scratch.bytes(OWN_BYTES.saturating_add(self.names))?;
-        let mut envp = Pointers::new(
-            scratch.words(
-                self.variables
-                    .saturating_add(OWN_VARIABLES)
-                    .saturating_add(1),
-            )?,
-        );
-        let mut pids = [ptr::null_mut(); 3];
-        self.environment(&mut text, &mut envp, &mut pids)?;
-
-        let moves = self.moves().count();
-        let pending = scratch.words(moves)?;
-        let steps = scratch.words(fd_plan::max_steps(moves))?;
-        let fds = self.fds(pending, steps)?;
-        let candidate = match self.search {
-            Some(_) => scratch.bytes(PATH_MAX)?.at,
-            None => ptr::null_mut(),
-        };
-
+        scratch.push_word(0);
+        let envp = scratch.words.cast_const().cast();
+        let pids = self.environment(&mut scratch);
+        let mut candidate = ptr::null_mut();
+        if self.search.is_some() {
+            candidate = scratch.take_words(PATH_MAX / size_of::<Word>()).cast();
+        }
         let mut plan = Plan {
             report: ptr::null_mut(),
             shares_files: true,
             handlers_cleared: false,
-            cut: fds.cut,
-            close_from: fds.close_from,
-            limit: self.limit.max(fds.cut).min(MAX_CLOSED_ONE_BY_ONE),
-            directory: self
-                .program
-                .directory
-                .as_ref()
-                .map_or(-1, AsRawFd::as_raw_fd),
-            steps: fds.steps,
-            step_count: fds.step_count,
+            cut: 0,
+            close_from: self.close_from(),
+            limit: 0,
+            directory: self.directory(),
+            steps: ptr::null(),
+            step_count: 0,
             missing_stdio: missing_stdio(&self.changes.stdio),
-            executable: self.changes.executable.map_or(-1, |_| self.executable_fd()),
+            executable: match self.changes.executable {
+                Some(_) => self.close_from() as c_int - 1,
+                None => -1,
+            },
             ignored: self.program.ignored,
             mask: self.program.mask,
             pids,
             path: self.path.as_ptr(),
             search: self.search.unwrap_or(ptr::null()),
             candidate,
-            argv: argv.start.cast_const(),
-            envp: envp.start.cast_const(),
+            argv,
+            envp,
         };
+        self.fds(&mut scratch, &mut plan)?;
+        if scratch.overflow {
+            return Err(StartError::TooLarge);
+        }
         let started = launch(&mut plan);
         match started {
             // Neither the whole table nor a part of it could be copied in the child.
@@ -446,89 +426,94 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// The variables of the start but for those that told of our own sockets, and behind them
-    /// those that tell the successor of its.
-    fn environment(
-        &self,
-        text: &mut Text<'_>,
-        envp: &mut Pointers<'_>,
-        pids: &mut [*mut u8; 3],
-    ) -> Result<(), StartError> {
-        const PID: &[u8] = &[0; 11];
-        let [listen_pid, channel_pid, watchdog_pid] = pids;
-        for string in self.variables() {
-            if self.watchdog && watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
-                envp.push(text.at.cast())?;
-                text.push(b"WATCHDOG_PID=")?;
-                *watchdog_pid = text.at;
-                text.push(PID)?;
-            } else {
-                envp.push(string.as_ptr())?;
-            }
-        }
-        if !self.sockets.is_empty() {
-            envp.push(text.at.cast())?;
-            text.push(b"LISTEN_PID=")?;
-            *listen_pid = text.at;
-            text.push(PID)?;
-
-            envp.push(text.at.cast())?;
-            text.push(b"LISTEN_FDS=")?;
-            text.push_decimal(self.sockets.len() as u32)?;
-            text.push(b"\0")?;
-
-            envp.push(text.at.cast())?;
-            text.push(b"LISTEN_FDNAMES=")?;
-            for (index, slot) in self.sockets.iter().enumerate() {
-                if index > 0 {
-                    text.push(b":")?;
-                }
-                text.push(slot.name.as_bytes())?;
-            }
-            text.push(b"\0")?;
-        }
-        envp.push(text.at.cast())?;
-        text.push(b"GRACENET_FD=")?;
-        text.push_decimal(self.channel_fd() as u32)?;
-        text.push(b",")?;
-        *channel_pid = text.at;
-        text.push(PID)?;
-        envp.push(ptr::null())
+    fn directory(&self) -> c_int {
+        self.program
+            .directory
+            .as_ref()
+            .map_or(-1, AsRawFd::as_raw_fd)
     }
 
-    /// Which fd moves where.
-    fn fds(&self, pending: &mut [Word], steps: &mut [Word]) -> Result<Fds, StartError> {
-        for (word, (from, to)) in pending.iter_mut().zip(self.moves()) {
-            let at: *mut Move = ptr::from_mut(word).cast();
-            // SAFETY: a word has room for two ints, and their alignment.
-            unsafe { at.write(Move { from, to }) };
-        }
-        let (start, count) = (pending.as_mut_ptr().cast::<Move>(), pending.len());
-        // SAFETY: as many were written as there are words: the caller has counted the moves.
-        let pending = unsafe { core::slice::from_raw_parts_mut(start, count) };
+    /// The variables of the start but for those that told of our own sockets, and behind them
+    /// those that tell the successor of its; where its pid is to be written.
+    fn environment(&self, scratch: &mut Scratch<'_>) -> [*mut u8; 3] {
+        let mut watchdog_pid: *mut u8 = ptr::null_mut();
+        self.each_variable(&mut |string| {
+            // The first of them counts.
+            if watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
+                scratch.push_word(scratch.text.expose_provenance());
+                scratch.push(b"WATCHDOG_PID=");
+                watchdog_pid = scratch.text;
+                scratch.push(PID);
+            } else {
+                scratch.push_word(string.as_ptr().expose_provenance());
+            }
+        });
+        let mut listen_pid = ptr::null_mut();
+        if !self.sockets.is_empty() {
+            scratch.push_word(scratch.text.expose_provenance());
+            scratch.push(b"LISTEN_PID=");
+            listen_pid = scratch.text;
+            scratch.push(PID);
 
-        let first = steps.as_mut_ptr().cast::<[c_int; 2]>();
-        let most = steps.len();
-        let close_from = match self.changes.executable {
-            Some(_) => self.executable_fd().saturating_add(1),
-            None => self.executable_fd(),
-        };
-        let sources = self.moves().map(|(from, _)| from);
-        let Some(aside) = (close_from..).find(|fd| sources.clone().all(|source| source != *fd))
-        else {
+            scratch.push_word(scratch.text.expose_provenance());
+            scratch.push(b"LISTEN_FDS=");
+            scratch.push_decimal(self.sockets.len() as u32);
+
+            scratch.push(b"\0");
+            scratch.push_word(scratch.text.expose_provenance());
+            let mut before: &[u8] = b"LISTEN_FDNAMES=";
+            for slot in self.sockets {
+                scratch.push(before);
+                scratch.push(slot.name.as_bytes());
+                before = b":";
+            }
+            scratch.push(b"\0");
+        }
+        scratch.push_word(scratch.text.expose_provenance());
+        scratch.push(b"GRACENET_FD=");
+        scratch.push_decimal(self.channel_fd());
+        scratch.push(b",");
+        let channel_pid = scratch.text;
+        scratch.push(PID);
+        scratch.push_word(0);
+        [listen_pid, channel_pid, watchdog_pid]
+    }
+
+    /// Which fd moves where, in an order in which nothing is overwritten that is still needed.
+    fn fds(&self, scratch: &mut Scratch<'_>, plan: &mut Plan) -> Result<(), StartError> {
+        let pending = scratch.take_words(MOVE_WORDS * self.moves).cast::<Move>();
+        let most = fd_plan::max_steps(self.moves);
+        let steps = scratch.take_words(MOVE_WORDS * most).cast::<Move>();
+        if pending.is_null() || steps.is_null() {
             return Err(StartError::TooLarge);
-        };
-        let mut step_count: usize = 0;
+        }
+        let mut count = 0;
+        let mut last = self.directory().max(2);
+        self.each_move(&mut |from, to| {
+            if count < self.moves {
+                // SAFETY: there is room for so many.
+                let at = unsafe { pending.add(count) };
+                // SAFETY: as above, and aligned as a word is.
+                unsafe { at.write(Move { from, to }) };
+                count += 1;
+                last = last.max(from);
+            }
+        });
+        // SAFETY: so many have been written.
+        let pending = unsafe { core::slice::from_raw_parts_mut(pending, count) };
+        let mut aside = plan.close_from as c_int;
+        while pending.iter().any(|wanted| wanted.from == aside) {
+            aside += 1;
+        }
         let mut highest = 0;
         fd_plan::plan(pending, aside, &mut |step| {
-            if step_count == most {
-                return;
+            if plan.step_count < most {
+                // SAFETY: there is room for so many.
+                let at = unsafe { steps.add(plan.step_count) };
+                // SAFETY: as above, and aligned as a word is.
+                unsafe { at.write(step) };
+                plan.step_count += 1;
             }
-            // SAFETY: within the words, each of which has room for two ints.
-            let at = unsafe { first.add(step_count) };
-            // SAFETY: as above.
-            unsafe { at.write([step.from, step.to]) };
-            step_count = step_count.wrapping_add(1);
             if !step.stays() {
                 highest = highest.max(step.to as u32);
             }
@@ -536,32 +521,21 @@ impl<'a> Start<'a> {
         if highest >= self.limit {
             return Err(StartError::FdLimit(highest));
         }
-        let directory = self
-            .program
-            .directory
-            .as_ref()
-            .map_or(-1, AsRawFd::as_raw_fd);
-        let last = sources.chain([2, directory]).max().unwrap_or(2);
-        let mut cut = (last as u32).saturating_add(1);
+        plan.steps = steps.cast_const().cast();
+        plan.cut = last as u32 + 1;
         if !self.program.cuts_anywhere {
-            cut = cut.next_multiple_of(WHOLE_BITMAP_WORD);
+            plan.cut = plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
         }
-        Ok(Fds {
-            cut,
-            close_from: close_from as u32,
-            steps: first,
-            step_count,
-        })
+        plan.limit = self.limit.max(plan.cut).min(MAX_CLOSED_ONE_BY_ONE);
+        Ok(())
     }
 }
 
-/// The part of a [`Plan`] that is about fds.
-struct Fds {
-    cut: u32,
-    close_from: u32,
-    steps: *const [c_int; 2],
-    step_count: usize,
-}
+/// How many words a [`Move`] takes.
+const MOVE_WORDS: usize = size_of::<Move>() / size_of::<Word>();
+
+/// Where the child writes its pid: ten digits, and a NUL behind the last.
+const PID: &[u8] = &[0; 11];
 
 /// How many fds one word of the kernel's second bitmap of them stands for (64 times 64). Before
 /// Linux 6.11, and its stable releases of summer 2024, a table that was cut within these kept
@@ -631,10 +605,10 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
     let raw_pid = pid.as_raw_nonzero().get() as u32;
     if report.errno == 0 {
         // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
-        let _ = sys::kill(raw_pid, pidfd.as_ref().map(AsFd::as_fd), raw::SIGKILL);
+        let _ = sys::kill(raw_pid, pidfd.as_ref().map(sys::lend), raw::SIGKILL);
     }
     // Whatever this says, it is gone.
-    let _ = sys::wait(raw_pid, pidfd.as_ref().map(AsFd::as_fd), true);
+    let _ = sys::wait(raw_pid, pidfd.as_ref().map(sys::lend), true);
     if report.errno == 0 {
         return Err(StartError::Vanished);
     }

@@ -11,7 +11,7 @@ use core::ffi::CStr;
 use core::mem::{MaybeUninit, size_of};
 
 use linux_raw_sys::{general as raw, ioctl, net};
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::arch;
@@ -67,6 +67,13 @@ unsafe fn own(fd: i32) -> OwnedFd {
     unsafe { core::hint::assert_unchecked(fd >= 0) };
     // SAFETY: 1. is the caller's duty.
     unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Lends an fd: `as_fd` without its assertion.
+pub(crate) fn lend(fd: &OwnedFd) -> BorrowedFd<'_> {
+    // SAFETY: an `OwnedFd` is never this.
+    unsafe { core::hint::assert_unchecked(fd.as_raw_fd() != -1) };
+    fd.as_fd()
 }
 
 fn number(fd: BorrowedFd<'_>) -> usize {
@@ -296,10 +303,6 @@ impl FileId {
 
     pub(crate) const fn is_socket(&self) -> bool {
         self.mode as u32 & raw::S_IFMT == raw::S_IFSOCK
-    }
-
-    pub(crate) const fn is_regular(&self) -> bool {
-        self.mode as u32 & raw::S_IFMT == raw::S_IFREG
     }
 }
 
