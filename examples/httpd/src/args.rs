@@ -1,5 +1,8 @@
 //! Pure. The command line.
 
+use crate::table::PLACES;
+use crate::text::{List, decimal};
+
 /// What the program says when it does not understand its arguments.
 pub const USAGE: &str = "\
 usage: gracenet-httpd [--tag TEXT] [--drain MS] [--max-connections N]
@@ -18,7 +21,7 @@ program with its file's present version; SIGTERM or SIGINT ends it.
 pub const LISTENERS: usize = 8;
 
 /// As many connections are open at most.
-pub const CONNECTIONS: u16 = 1024;
+pub const CONNECTIONS: usize = PLACES;
 
 /// The longest tag: it has to fit into an answer.
 pub const TAG: usize = 128;
@@ -26,170 +29,211 @@ pub const TAG: usize = 128;
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options<'a> {
-    /// What answers carry; `None` is what the build carries.
-    pub tag: Option<&'a [u8]>,
+    /// What answers carry.
+    pub tag: &'a [u8],
     /// The longest wait for open requests, in milliseconds.
-    pub drain_ms: u32,
+    pub drain_ms: u64,
     /// As many connections at a time.
-    pub max_connections: u16,
+    pub max_connections: usize,
     /// Whether a socket file that nobody listens on is replaced.
     pub replace_stale: bool,
     /// Networks and addresses to listen on; at least one.
     pub listeners: heapless::Vec<(&'a [u8], &'a [u8]), LISTENERS>,
 }
 
-/// What is wrong with the command line, and with which argument.
+/// What is wrong with the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal<'a> {
+pub enum Reason {
     /// Help was asked for, which is not wrong.
     Help,
     /// No such option.
-    Unknown(&'a [u8]),
+    Unknown,
     /// The option needs a value, and has none.
-    Missing(&'a [u8]),
+    Missing,
     /// The option does not take this value.
-    Value(&'a [u8], &'a [u8]),
+    Value,
     /// There is nothing to listen on.
     NoAddress,
     /// No such network, or none that carries streams.
-    Network(&'a [u8]),
+    Network,
     /// A network stands alone.
-    Unpaired(&'a [u8]),
+    Unpaired,
     /// More than [`LISTENERS`].
     TooMany,
 }
 
-impl<'a> Refusal<'a> {
-    /// The reason, and the arguments it is about, which come before it.
+/// In the order of [`Reason`].
+const REASONS: List = List::new(
+    ",: no such option,: a value is missing,: not a value it takes,nothing to listen on,\
+     : no such network,: an address is missing,: more than 8 addresses",
+);
+
+impl Reason {
+    /// In words, which come after the argument.
     #[must_use]
-    pub fn parts(self) -> [&'a [u8]; 3] {
-        match self {
-            Refusal::Help => [b"", b"", b""],
-            Refusal::Unknown(option) => [option, b"", b": no such option"],
-            Refusal::Missing(option) => [option, b"", b": a value is missing"],
-            Refusal::Value(option, value) => [option, value, b": not a value it takes"],
-            Refusal::NoAddress => [b"", b"", b"nothing to listen on"],
-            Refusal::Network(network) => [network, b"", b": no such network"],
-            Refusal::Unpaired(network) => [network, b"", b": an address is missing"],
-            Refusal::TooMany => [b"", b"", b"more than 8 addresses"],
-        }
+    pub fn text(self) -> &'static [u8] {
+        REASONS.at(self as usize)
     }
 }
 
-/// `parse(arguments)` — The options in the arguments, the program's name not
-/// among them.
-///
-/// An option's value is the next argument, or follows a `=`. After `--` there
-/// are no options.
-///
-/// # Errors
-///
-/// The first thing that is not understood.
-pub fn parse<'a>(
-    arguments: impl IntoIterator<Item = &'a [u8]>,
-) -> Result<Options<'a>, Refusal<'a>> {
-    let mut options = Options {
-        tag: None,
-        drain_ms: 30_000,
-        max_connections: 256,
-        replace_stale: false,
-        listeners: heapless::Vec::new(),
-    };
-    let mut arguments = arguments.into_iter();
-    let mut network = None;
-    let mut plain = false;
-    while let Some(argument) = arguments.next() {
-        if plain || !argument.starts_with(b"-") {
-            match network.take() {
-                None if NETWORKS.iter().any(|known| known.as_bytes() == argument) => {
-                    network = Some(argument);
-                }
-                None => return Err(Refusal::Network(argument)),
-                Some(network) => options
-                    .listeners
-                    .push((network, argument))
-                    .map_err(|_| Refusal::TooMany)?,
-            }
-            continue;
+/// What is wrong with the command line, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// What is wrong.
+    pub reason: Reason,
+    /// With which argument; nothing if with none.
+    pub argument: &'a [u8],
+    /// With which value of it; nothing if it is not about that.
+    pub value: &'a [u8],
+}
+
+impl<'a> Options<'a> {
+    /// `Options::new(tag)` — What holds where nothing is asked for.
+    #[must_use]
+    pub const fn new(tag: &'a [u8]) -> Self {
+        Options {
+            tag,
+            drain_ms: 30_000,
+            max_connections: 256,
+            replace_stale: false,
+            listeners: heapless::Vec::new(),
         }
-        let (option, attached) = split(argument);
-        let mut value = || {
-            attached
-                .or_else(|| arguments.next())
-                .ok_or(Refusal::Missing(option))
+    }
+
+    /// `options.parse(arguments)` — Takes in the arguments, the program's name not
+    /// among them.
+    ///
+    /// An option's value is the next argument, or follows a `=`. After `--` there
+    /// are no options.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is not understood.
+    pub fn parse(
+        &mut self,
+        arguments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<(), Refusal<'a>> {
+        let mut reader = Reader {
+            options: self,
+            option: b"",
+            value: b"",
+            waits: false,
+            network: None,
+            plain: false,
         };
-        let known = OPTIONS.iter().position(|known| known.as_bytes() == option);
-        match known.unwrap_or(OPTIONS.len()) {
-            0 => {
-                let text = value()?;
-                // It stands in a line of its own, which it must not end.
-                if text.len() > TAG || text.iter().any(|&byte| byte < b' ' || byte == 0x7f) {
-                    return Err(Refusal::Value(option, text));
+        let mut last = Refusal {
+            reason: Reason::NoAddress,
+            argument: b"",
+            value: b"",
+        };
+        for argument in arguments {
+            last.argument = argument;
+            if let Err(reason) = reader.take(argument) {
+                if reason == Reason::Value {
+                    last.argument = reader.option;
+                    last.value = reader.value;
                 }
-                options.tag = Some(text);
+                last.reason = reason;
+                return Err(last);
             }
-            1 => {
-                let text = value()?;
-                options.drain_ms = number(text).ok_or(Refusal::Value(option, text))?;
-            }
-            2 => {
-                let text = value()?;
-                options.max_connections = number(text)
-                    .and_then(|number| u16::try_from(number).ok())
-                    .filter(|number| (1..=CONNECTIONS).contains(number))
-                    .ok_or(Refusal::Value(option, text))?;
-            }
-            3 if attached.is_none() => options.replace_stale = true,
-            4 | 5 => return Err(Refusal::Help),
-            6 if attached.is_none() => plain = true,
-            _ => return Err(Refusal::Unknown(argument)),
         }
+        last.reason = if reader.waits {
+            Reason::Missing
+        } else if reader.network.is_some() {
+            Reason::Unpaired
+        } else if reader.options.listeners.is_empty() {
+            last.argument = b"";
+            Reason::NoAddress
+        } else {
+            return Ok(());
+        };
+        Err(last)
     }
-    if let Some(network) = network {
-        return Err(Refusal::Unpaired(network));
-    }
-    if options.listeners.is_empty() {
-        return Err(Refusal::NoAddress);
-    }
-    Ok(options)
 }
 
-/// In the order in which [`parse`] counts them: comparing slices in a loop takes
-/// a tenth of the code that matching on them does.
-const OPTIONS: [&str; 7] = [
-    "--tag",
-    "--drain",
-    "--max-connections",
-    "--replace-stale",
-    "--help",
-    "-h",
-    "--",
-];
+const OPTIONS: List = List::new("--tag,--drain,--max-connections,--replace-stale,--,--help,-h");
 
 /// Those that carry streams, which HTTP needs.
-const NETWORKS: [&str; 4] = ["tcp", "tcp4", "tcp6", "unix"];
+const NETWORKS: List = List::new("tcp,tcp4,tcp6,unix");
 
-/// `--option=value` in its parts.
-fn split(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
-    let mut parts = argument.splitn(2, |&byte| byte == b'=');
-    (parts.next().unwrap_or_default(), parts.next())
+/// Takes one argument after the other.
+struct Reader<'o, 'a> {
+    options: &'o mut Options<'a>,
+    /// The last option and its value, or whether the next argument is that.
+    option: &'a [u8],
+    value: &'a [u8],
+    waits: bool,
+    /// The next argument is this one's address.
+    network: Option<&'a [u8]>,
+    /// There are no more options.
+    plain: bool,
 }
 
-/// Decimal digits and nothing else.
-fn number(text: &[u8]) -> Option<u32> {
-    if text.is_empty() {
-        return None;
+impl<'a> Reader<'_, 'a> {
+    #[inline(never)]
+    fn take(&mut self, argument: &'a [u8]) -> Result<(), Reason> {
+        if self.waits {
+            self.waits = false;
+            return self.value(OPTIONS.place_of(self.option), argument);
+        }
+        if self.plain || argument.first() != Some(&b'-') {
+            if let Some(network) = self.network.take() {
+                let pair = (network, argument);
+                return self
+                    .options
+                    .listeners
+                    .push(pair)
+                    .map_err(|_| Reason::TooMany);
+            }
+            if NETWORKS.place_of(argument) > 3 {
+                return Err(Reason::Network);
+            }
+            self.network = Some(argument);
+            return Ok(());
+        }
+        let mut parts = argument.splitn(2, |&byte| byte == b'=');
+        self.option = parts.next().unwrap_or_default();
+        let option = OPTIONS.place_of(self.option);
+        match (option, parts.next()) {
+            (0..=2, Some(value)) => return self.value(option, value),
+            (0..=2, None) => self.waits = true,
+            (3, None) => self.options.replace_stale = true,
+            (4, None) => self.plain = true,
+            (5 | 6, _) => return Err(Reason::Help),
+            _ => return Err(Reason::Unknown),
+        }
+        Ok(())
     }
-    text.iter().try_fold(0_u32, |number, &byte| match byte {
-        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u32::from(byte - b'0')),
-        _ => None,
-    })
+
+    fn value(&mut self, option: usize, value: &'a [u8]) -> Result<(), Reason> {
+        self.value = value;
+        let number = decimal(value).unwrap_or(u64::MAX);
+        match option {
+            // It stands in a line of its own, which it must not end.
+            0 if value.len() <= TAG && !value.iter().any(u8::is_ascii_control) => {
+                self.options.tag = value;
+            }
+            1 if number <= u32::MAX.into() => self.options.drain_ms = number,
+            2 if (1..=CONNECTIONS as u64).contains(&number) => {
+                self.options.max_connections = number as usize;
+            }
+            _ => return Err(Reason::Value),
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::vec::Vec;
+
+    fn parse<'a>(
+        arguments: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Options<'a>, Refusal<'a>> {
+        let mut options = Options::new(b"built");
+        options.parse(arguments).map(|()| options)
+    }
 
     fn parse_line(line: &str) -> Result<Options<'_>, Refusal<'_>> {
         parse(
@@ -202,7 +246,7 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_usage_text() {
         let options = parse_line("tcp 127.0.0.1:0").unwrap();
-        assert_eq!((options.tag, options.drain_ms), (None, 30_000));
+        assert_eq!((options.tag, options.drain_ms), (&b"built"[..], 30_000));
         assert_eq!(
             (options.max_connections, options.replace_stale),
             (256, false)
@@ -217,7 +261,7 @@ mod tests {
     fn options_and_addresses_may_be_mixed() {
         let line = "--tag two tcp :80 --drain=0 unix @x --max-connections 1024 --replace-stale";
         let options = parse_line(line).unwrap();
-        assert_eq!((options.tag, options.drain_ms), (Some(&b"two"[..]), 0));
+        assert_eq!((options.tag, options.drain_ms), (&b"two"[..], 0));
         assert_eq!(
             (options.max_connections, options.replace_stale),
             (1024, true)
@@ -238,52 +282,74 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let long = [b'x'; TAG + 1];
-        assert!(matches!(
+        let refused = |argument, value| {
+            Err(Refusal {
+                reason: Reason::Value,
+                argument,
+                value,
+            })
+        };
+        assert_eq!(
             parse([&b"--tag"[..], &long, b"tcp", b":0"]),
-            Err(Refusal::Value(b"--tag", _))
-        ));
+            refused(b"--tag", &long)
+        );
         assert!(parse([&b"--tag"[..], &long[1..], b"tcp", b":0"]).is_ok());
         assert_eq!(
             parse([&b"--tag"[..], b"a\nb", b"tcp", b":0"]),
-            Err(Refusal::Value(b"--tag", b"a\nb"))
+            refused(b"--tag", b"a\nb")
         );
-        for (line, refusal) in [
-            ("", Refusal::NoAddress),
-            ("--", Refusal::NoAddress),
-            ("-h", Refusal::Help),
-            ("tcp :80 --help", Refusal::Help),
-            ("udp :80", Refusal::Network(b"udp")),
-            ("tcp :80 unixpacket /x", Refusal::Network(b"unixpacket")),
-            ("tcp", Refusal::Unpaired(b"tcp")),
-            ("tcp :80 unix", Refusal::Unpaired(b"unix")),
-            ("--tag", Refusal::Missing(b"--tag")),
-            ("--drain", Refusal::Missing(b"--drain")),
-            ("--drain -1 tcp :80", Refusal::Value(b"--drain", b"-1")),
-            ("--drain= tcp :80", Refusal::Value(b"--drain", b"")),
+        for (line, reason, argument, value) in [
+            ("", Reason::NoAddress, "", ""),
+            ("--", Reason::NoAddress, "", ""),
+            ("-h", Reason::Help, "-h", ""),
+            ("tcp :80 --help", Reason::Help, "--help", ""),
+            ("udp :80", Reason::Network, "udp", ""),
+            ("tcp :80 unixpacket /x", Reason::Network, "unixpacket", ""),
+            ("tcp", Reason::Unpaired, "tcp", ""),
+            ("tcp :80 unix", Reason::Unpaired, "unix", ""),
+            ("--tag", Reason::Missing, "--tag", ""),
+            ("--drain", Reason::Missing, "--drain", ""),
+            ("--drain -1 tcp :80", Reason::Value, "--drain", "-1"),
+            ("--drain= tcp :80", Reason::Value, "--drain", ""),
             (
                 "--drain 4294967296 tcp :80",
-                Refusal::Value(b"--drain", b"4294967296"),
+                Reason::Value,
+                "--drain",
+                "4294967296",
             ),
             (
                 "--max-connections 0 tcp :80",
-                Refusal::Value(b"--max-connections", b"0"),
+                Reason::Value,
+                "--max-connections",
+                "0",
             ),
             (
                 "--max-connections 1025 tcp :80",
-                Refusal::Value(b"--max-connections", b"1025"),
+                Reason::Value,
+                "--max-connections",
+                "1025",
             ),
             (
                 "--max-connections 65537 tcp :80",
-                Refusal::Value(b"--max-connections", b"65537"),
+                Reason::Value,
+                "--max-connections",
+                "65537",
             ),
             (
                 "--replace-stale=1 tcp :80",
-                Refusal::Unknown(b"--replace-stale=1"),
+                Reason::Unknown,
+                "--replace-stale=1",
+                "",
             ),
-            ("--tags x tcp :80", Refusal::Unknown(b"--tags")),
-            ("-x tcp :80", Refusal::Unknown(b"-x")),
-            (&"tcp :0 ".repeat(LISTENERS + 1), Refusal::TooMany),
+            ("--tags x tcp :80", Reason::Unknown, "--tags", ""),
+            ("-x tcp :80", Reason::Unknown, "-x", ""),
+            (&"tcp :0 ".repeat(LISTENERS + 1), Reason::TooMany, ":0", ""),
         ] {
+            let refusal = Refusal {
+                reason,
+                argument: argument.as_bytes(),
+                value: value.as_bytes(),
+            };
             assert_eq!(parse_line(line), Err(refusal), "{line}");
         }
         assert_eq!(

@@ -4,7 +4,7 @@
 //! loop turn while there is nothing to do about it. The price: an edge must be
 //! remembered until it has been used up, which is when the kernel says EAGAIN.
 
-use gracenet_httpd::http::{Identity, Parser, Progress, Reply, Status};
+use gracenet_httpd::http::{Identity, Method, Parser, Progress, Reply, Status};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -36,29 +36,7 @@ pub(crate) struct Around<'a> {
     /// Who answers.
     pub(crate) identity: Identity<'a>,
     /// Room for what is read, of use only while it is being read.
-    pub(crate) scratch: &'a mut [u8],
-}
-
-/// What a connection is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Happened {
-    /// It is its turn.
-    Nothing,
-    /// What epoll says.
-    Event(EventFlags),
-    /// Its deadline is over.
-    Deadline,
-}
-
-/// What is to become of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Nothing until its next event or its deadline.
-    Wait,
-    /// There is more to do at once, after the others' turn.
-    Again,
-    /// It is at its end.
-    Close,
+    pub(crate) scratch: [u8; 4096],
 }
 
 /// What a connection is doing.
@@ -66,13 +44,11 @@ pub(crate) enum Next {
 enum Phase {
     /// Reading a request's head, or waiting for one.
     Head,
-    /// Writing `100 Continue`.
-    GoOn,
     /// Skipping a request's body.
     Body,
     /// Waiting as long as the client wished.
     Sleep,
-    /// Writing the answer.
+    /// Writing the answer, or `100 Continue`.
     Answer,
     /// Waiting for the client's end. Had it sent anything that we have not read
     /// when we close, it would get a reset, and might lose our answer.
@@ -85,8 +61,6 @@ pub(crate) struct Connection {
     phase: Phase,
     parser: Parser,
     reply: Reply,
-    /// How long to wait with the answer, in milliseconds.
-    delay: u32,
     /// Bytes of the present answer that the kernel has taken.
     sent: usize,
     /// Bytes of the body that have not come yet.
@@ -105,8 +79,7 @@ impl Connection {
             socket,
             phase: Phase::Head,
             parser: Parser::new(),
-            reply: Reply::go_on(),
-            delay: 0,
+            reply: Reply::last(Status::Continue, false),
             sent: 0,
             body: 0,
             pipelined: false,
@@ -121,70 +94,57 @@ impl Connection {
         self.socket.as_fd()
     }
 
-    /// When [`Happened::Deadline`] is to be said.
-    pub(crate) fn deadline(&self) -> u64 {
-        self.deadline
-    }
-
-    /// Does what there is to do now.
+    /// Does what there is to do now, after what epoll says: when it is to be asked
+    /// again if nothing happens before, or `None` when it is at its end.
     #[inline(never)]
-    pub(crate) fn act(&mut self, happened: Happened, around: &mut Around<'_>) -> Next {
-        match happened {
-            Happened::Nothing => {}
-            // Both directions are closed, or it has been reset: nobody hears us.
-            Happened::Event(flags) if flags.intersects(EventFlags::HUP | EventFlags::ERR) => {
-                return Next::Close;
-            }
-            Happened::Event(flags) => {
-                self.readable |= flags.intersects(EventFlags::IN | EventFlags::RDHUP);
-                self.writable |= flags.contains(EventFlags::OUT);
-            }
-            Happened::Deadline => match self.phase {
-                Phase::Head if self.parser.is_idle() => return Next::Close,
-                Phase::Head | Phase::Body => {
-                    let head_only = self.parser.is_head();
-                    self.answer(Reply::last(Status::RequestTimeout, head_only), around);
-                }
-                Phase::Sleep => self.answer(self.reply, around),
-                Phase::GoOn | Phase::Answer | Phase::Linger => return Next::Close,
-            },
+    pub(crate) fn act(&mut self, flags: EventFlags, around: &mut Around<'_>) -> Option<u64> {
+        // Both directions are closed, or it has been reset: nobody hears us.
+        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+            return None;
         }
-        self.go_on(around)
-    }
-
-    fn go_on(&mut self, around: &mut Around<'_>) -> Next {
+        self.readable |= flags.intersects(EventFlags::IN | EventFlags::RDHUP);
+        self.writable |= flags.contains(EventFlags::OUT);
         for _ in 0..STEPS {
+            let late = around.now >= self.deadline;
             let step = match self.phase {
+                // Nothing else would end it if the client went on sending.
+                Phase::Linger if late => return None,
                 Phase::Head if self.readable => self.read_head(around),
-                Phase::Body if self.readable => self.skip_body(around),
-                Phase::Linger if self.readable => self.discard(around),
-                Phase::GoOn | Phase::Answer if self.writable => self.write(around),
-                _ => return Next::Wait,
+                Phase::Body | Phase::Linger if self.readable => self.skip(around),
+                Phase::Answer if self.writable => self.write(around),
+                _ if !late => return Some(self.deadline),
+                Phase::Sleep => {
+                    self.answer(self.parser.request().reply(), around);
+                    Ok(())
+                }
+                Phase::Head | Phase::Body if !self.parser.is_idle() => {
+                    self.refuse(Status::RequestTimeout, around);
+                    Ok(())
+                }
+                _ => return None,
             };
             match step {
                 Ok(()) | Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => match self.phase {
-                    Phase::GoOn | Phase::Answer => self.writable = false,
-                    _ => self.readable = false,
-                },
+                Err(Errno::AGAIN) if self.phase == Phase::Answer => self.writable = false,
+                Err(Errno::AGAIN) => self.readable = false,
                 // The client's end, or a broken connection.
-                Err(_) => return Next::Close,
+                Err(_) => return None,
             }
         }
-        Next::Again
+        // At once, after the others' turn.
+        Some(0)
     }
 
     /// Looks at what has come and takes what belongs to this request: what
     /// follows stays with the kernel until this one is answered.
     fn read_head(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
-        let come = receive(&self.socket, around.scratch, flags)?;
+        let come = receive(&self.socket, &mut around.scratch, RecvFlags::PEEK)?;
         let was_idle = self.parser.is_idle();
         let (used, progress) = self
             .parser
             .feed(around.scratch.get(..come).unwrap_or_default());
         let taken = around.scratch.get_mut(..used).unwrap_or_default();
-        if receive(&self.socket, taken, RecvFlags::DONTWAIT)? != used {
+        if receive(&self.socket, taken, RecvFlags::empty())? != used {
             // It would be read twice.
             return Err(Errno::PROTO);
         }
@@ -194,55 +154,48 @@ impl Connection {
                     self.deadline = around.now + REQUEST;
                 }
             }
-            Progress::Refused(status) => {
-                let reply = Reply::last(status, self.parser.is_head());
-                self.answer(reply, around);
-            }
-            Progress::Request(request) => {
-                let (reply, delay) = request.reply();
-                self.reply = reply;
-                self.delay = delay;
+            Progress::Refused(status) => self.refuse(status, around),
+            Progress::Request => {
+                let request = self.parser.request();
+                let reply = request.reply();
                 self.body = request.length;
                 self.pipelined = (come - used) as u64 > self.body;
-                if self.body == 0 {
-                    self.serve(around);
-                } else if request.expects_continue && !reply.close {
-                    self.begin(Phase::GoOn, around.now + WRITE);
-                } else if request.expects_continue {
+                if request.expects_continue && reply.close {
                     self.answer(reply, around);
+                } else if request.expects_continue {
+                    self.reply = Reply::last(Status::Continue, false);
+                    self.begin(Phase::Answer, around.now + WRITE);
                 } else {
                     self.begin(Phase::Body, around.now + REQUEST);
+                    self.body_has_come(around);
                 }
             }
         }
         Ok(())
     }
 
-    fn skip_body(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let most = usize::try_from(self.body)
-            .unwrap_or(usize::MAX)
-            .min(around.scratch.len());
+    /// Reads something that nobody wants.
+    fn skip(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
+        let most = self.body.min(around.scratch.len() as u64) as usize;
         let room = around.scratch.get_mut(..most).unwrap_or_default();
-        let come = receive(&self.socket, room, RecvFlags::DONTWAIT)?;
-        self.body = self.body.saturating_sub(come as u64);
-        if self.body == 0 {
-            self.serve(around);
-        }
+        self.body -= receive(&self.socket, room, RecvFlags::empty())? as u64;
+        self.body_has_come(around);
         Ok(())
     }
 
-    fn discard(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        receive(&self.socket, around.scratch, RecvFlags::DONTWAIT).map(drop)
+    /// Answers the request in its time, if all of its body is here.
+    fn body_has_come(&mut self, around: &Around<'_>) {
+        if self.body == 0 {
+            // The clock's present millisecond has begun already.
+            let delay = u64::from(self.parser.request().delay);
+            let extra = u64::from(delay > 0);
+            self.begin(Phase::Sleep, around.now + delay + extra);
+        }
     }
 
-    /// The request is here in full: answers it in its time.
-    fn serve(&mut self, around: &Around<'_>) {
-        if self.delay > 0 {
-            // The clock's present millisecond has begun already.
-            self.begin(Phase::Sleep, around.now + u64::from(self.delay) + 1);
-        } else {
-            self.answer(self.reply, around);
-        }
+    fn refuse(&mut self, status: Status, around: &Around<'_>) {
+        let head_only = self.parser.request().method == Method::Head;
+        self.answer(Reply::last(status, head_only), around);
     }
 
     fn answer(&mut self, mut reply: Reply, around: &Around<'_>) {
@@ -258,26 +211,19 @@ impl Connection {
         self.deadline = deadline;
     }
 
-    fn write(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let reply = if self.phase == Phase::GoOn {
-            Reply::go_on()
-        } else {
-            self.reply
-        };
-        let text = reply.render(&around.identity);
+    fn write(&mut self, around: &Around<'_>) -> Result<(), Errno> {
+        let text = self.reply.render(&around.identity);
         let rest = text.as_bytes().get(self.sent..).unwrap_or_default();
-        let sent = send(
-            &self.socket,
-            rest,
-            SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-        )?;
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        let sent = send(&self.socket, rest, flags)?;
         self.sent += sent;
         if sent < rest.len() {
             self.deadline = around.now + WRITE;
-        } else if self.phase == Phase::GoOn {
+        } else if self.reply.status == Status::Continue {
             self.begin(Phase::Body, around.now + REQUEST);
-        } else if reply.close {
+        } else if self.reply.close {
             shutdown(&self.socket, Shutdown::Write)?;
+            self.body = u64::MAX;
             self.begin(Phase::Linger, around.now + LINGER);
         } else {
             self.parser = Parser::new();
@@ -290,7 +236,7 @@ impl Connection {
 /// Reads something; that there will never be anything is an error here.
 #[inline(never)]
 fn receive(socket: &OwnedFd, room: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-    match recv(socket, room, flags)? {
+    match recv(socket, room, flags | RecvFlags::DONTWAIT)? {
         (_, 0) => Err(Errno::PIPE),
         (_, come) => Ok(come),
     }

@@ -6,7 +6,7 @@
 //! not. An answer is likewise never kept: [`Reply::render`] makes it again when
 //! the rest of it has to be sent.
 
-use crate::text::Text;
+use crate::text::{List, Text, decimal};
 
 /// The longest head, from its first byte to the empty line's end.
 pub const LONGEST_HEAD: u16 = 8192;
@@ -15,7 +15,7 @@ pub const LONGEST_HEAD: u16 = 8192;
 pub const LONGEST_BODY: u64 = 64 * 1024;
 
 /// The longest sleep that can be asked for, in milliseconds.
-pub const LONGEST_SLEEP: u32 = 60_000;
+pub const LONGEST_SLEEP: u64 = 60_000;
 
 /// The longest word that means something, `transfer-encoding`, and some room
 /// for the digits of `/sleep/`.
@@ -53,27 +53,23 @@ pub enum Status {
 impl Status {
     /// Number and reason, as the status line has them.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Status::Continue => "100 Continue",
-            Status::Ok => "200 OK",
-            Status::BadRequest => "400 Bad Request",
-            Status::NotFound => "404 Not Found",
-            Status::MethodNotAllowed => "405 Method Not Allowed",
-            Status::RequestTimeout => "408 Request Timeout",
-            Status::ContentTooLarge => "413 Content Too Large",
-            Status::UriTooLong => "414 URI Too Long",
-            Status::ExpectationFailed => "417 Expectation Failed",
-            Status::HeaderFieldsTooLarge => "431 Request Header Fields Too Large",
-            Status::NotImplemented => "501 Not Implemented",
-            Status::VersionNotSupported => "505 HTTP Version Not Supported",
-        }
+    pub fn text(self) -> &'static [u8] {
+        STATUSES.at(self as usize)
     }
 }
+
+/// In the order of [`Status`].
+const STATUSES: List = List::new(
+    "100 Continue,200 OK,400 Bad Request,404 Not Found,405 Method Not Allowed,\
+     408 Request Timeout,413 Content Too Large,414 URI Too Long,417 Expectation Failed,\
+     431 Request Header Fields Too Large,501 Not Implemented,505 HTTP Version Not Supported",
+);
 
 /// The method of a request, as far as it makes a difference here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
+    /// One that HTTP does not define.
+    Unknown,
     /// `GET`
     Get,
     /// `HEAD`: as `GET`, without the body.
@@ -82,70 +78,63 @@ pub enum Method {
     Connect,
     /// Another one that HTTP defines.
     Other,
-    /// One that it does not.
-    Unknown,
 }
 
 /// What a request is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `/`
+    /// Any path that is none of the others.
+    Nothing,
+    /// `/` and `/sleep/<ms>`
     Info,
     /// `/healthz`
     Health,
-    /// `/sleep/<ms>`
-    Sleep(u32),
-    /// `/sleep/<ms>` with more than [`LONGEST_SLEEP`].
-    LongSleep,
-    /// Any other path.
-    Nothing,
-    /// The server itself: `*`, or what CONNECT names.
-    Server,
+    /// The server itself, which is `*` or what CONNECT names; and `/sleep/<ms>`
+    /// with more than [`LONGEST_SLEEP`].
+    Impossible,
 }
 
-/// A whole request head.
+/// A request head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The method.
     pub method: Method,
     /// The target, without its query.
     pub target: Target,
+    /// How long to wait with the answer, in milliseconds.
+    pub delay: u32,
     /// The connection is to be kept after the answer.
     pub keep: bool,
     /// It is HTTP/1.0.
     pub old: bool,
-    /// Bytes of the body that follow.
-    pub length: u64,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// Bytes of the body that follow.
+    pub length: u64,
 }
 
 impl Request {
-    /// `request.reply()` — The answer, and how long to wait with it, in
-    /// milliseconds.
+    /// `request.reply()` — The answer.
     #[must_use]
-    pub fn reply(&self) -> (Reply, u32) {
-        let (status, page, delay) = match (self.method, self.target) {
-            (Method::Unknown, _) => (Status::NotImplemented, Page::Status, 0),
-            (_, Target::Nothing) => (Status::NotFound, Page::Status, 0),
-            (Method::Connect | Method::Other, _) => (Status::MethodNotAllowed, Page::Status, 0),
-            (_, Target::Info) => (Status::Ok, Page::Info, 0),
-            (_, Target::Health) => (Status::Ok, Page::Health, 0),
-            (_, Target::Sleep(delay)) => (Status::Ok, Page::Info, delay),
-            (_, Target::LongSleep | Target::Server) => (Status::BadRequest, Page::Status, 0),
+    pub fn reply(&self) -> Reply {
+        let status = match (self.method, self.target) {
+            (Method::Unknown, _) => Status::NotImplemented,
+            (_, Target::Nothing) => Status::NotFound,
+            (Method::Connect | Method::Other, _) => Status::MethodNotAllowed,
+            (_, Target::Impossible) => Status::BadRequest,
+            _ => Status::Ok,
         };
         // A client that waits for leave to send its body, and is refused, may
         // send it or not: only the connection's end tells where a next request
         // would begin.
         let refused = self.expects_continue && status != Status::Ok;
-        let reply = Reply {
+        Reply {
             status,
-            page,
+            health: self.target == Target::Health,
             head_only: self.method == Method::Head,
             close: refused || !self.keep,
             old: self.old,
-        };
-        (reply, delay)
+        }
     }
 }
 
@@ -154,14 +143,14 @@ impl Request {
 pub enum Progress {
     /// The head is not at its end.
     More,
-    /// It is.
-    Request(Request),
+    /// It is: [`Parser::request`] has it.
+    Request,
     /// It cannot be one; nothing that follows can be understood.
     Refused(Status),
 }
 
 /// Where in a head the parser is: what the next byte belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 enum At {
     /// The first byte of a request, or of an empty line before it.
     Start,
@@ -197,110 +186,124 @@ enum At {
     Done,
 }
 
-/// What may stand at a place, beside the bytes that end something there; what
-/// of it is kept; where it leads.
-struct Rule {
-    may: u8,
-    keep: Keep,
-    next: At,
-}
-
+/// What a byte leads to, beside another place.
 #[derive(Clone, Copy)]
-enum Keep {
-    Nothing,
-    Byte,
-    Lower,
+enum Act {
+    Skip,
+    /// Adds the byte to the word, as it is or in lower case.
+    Keep,
+    KeepLower,
+    /// The word is what it says.
+    Method,
+    Scheme,
+    Path,
+    Version,
+    Name,
+    /// The target is the server.
+    Server,
+    /// A byte of a value, white space in it, and its end.
     Value,
+    Gap,
+    ValueEnd,
+    /// The head's end.
+    End,
 }
 
-const fn rule(may: u8, keep: Keep, next: At) -> Rule {
-    Rule { may, keep, next }
-}
-
-/// In the order of [`At`].
-const RULES: [Rule; At::Done as usize + 1] = [
-    rule(TOKEN, Keep::Byte, At::Method),
-    rule(0, Keep::Nothing, At::Done),
-    rule(TOKEN, Keep::Byte, At::Method),
-    rule(LETTER, Keep::Lower, At::Scheme),
-    rule(LETTER, Keep::Lower, At::Scheme),
-    rule(0, Keep::Nothing, At::Done),
-    rule(0, Keep::Nothing, At::Done),
-    rule(TARGET, Keep::Nothing, At::Authority),
-    rule(TARGET, Keep::Byte, At::Path),
-    rule(TARGET, Keep::Nothing, At::Query),
-    rule(0, Keep::Nothing, At::Done),
-    rule(TARGET, Keep::Nothing, At::Peer),
-    rule(TARGET, Keep::Nothing, At::Peer),
-    rule(TARGET, Keep::Byte, At::Version),
-    rule(0, Keep::Nothing, At::Done),
-    rule(TOKEN, Keep::Lower, At::Name),
-    rule(TOKEN, Keep::Lower, At::Name),
-    rule(VALUE, Keep::Value, At::Value),
-    rule(0, Keep::Nothing, At::Done),
-    rule(0, Keep::Nothing, At::Done),
-];
-
-/// What methods and field names are made of.
-const TOKEN: u8 = 1;
+/// What methods and field names are made of: a class of bytes, as the next two.
+/// No rule is about a single byte over 0x7f.
+const TOKEN: u8 = 0x80;
 
 /// What may stand in a request line between its spaces.
-const TARGET: u8 = 2;
+const TARGET: u8 = 0x81;
 
 /// What a value is made of, beside white space.
-const VALUE: u8 = 4;
+const VALUE: u8 = 0x82;
 
-/// What a scheme that is known is made of.
-const LETTER: u8 = 8;
+/// Where a head is, which byte comes, what it leads to, and where the next one
+/// belongs. The first rule that fits counts; where none does, it is no HTTP.
+/// What is needed for the most bytes stands first.
+const RULES: [(At, u8, Act, At); 41] = [
+    (At::Value, VALUE, Act::Value, At::Value),
+    (At::Value, b' ', Act::Gap, At::Value),
+    (At::Value, b'\t', Act::Gap, At::Value),
+    (At::Value, b'\r', Act::ValueEnd, At::LineFeed),
+    (At::Value, b'\n', Act::ValueEnd, At::Line),
+    (At::Name, TOKEN, Act::KeepLower, At::Name),
+    (At::Name, b':', Act::Name, At::Value),
+    (At::LineFeed, b'\n', Act::Skip, At::Line),
+    (At::Line, TOKEN, Act::KeepLower, At::Name),
+    (At::Line, b'\r', Act::Skip, At::LastFeed),
+    (At::Line, b'\n', Act::End, At::Done),
+    (At::LastFeed, b'\n', Act::End, At::Done),
+    (At::Start, TOKEN, Act::Keep, At::Method),
+    (At::Start, b'\r', Act::Skip, At::StartFeed),
+    (At::Start, b'\n', Act::Skip, At::Start),
+    (At::StartFeed, b'\n', Act::Skip, At::Start),
+    (At::Method, TOKEN, Act::Keep, At::Method),
+    (At::Method, b' ', Act::Method, At::Target),
+    (At::Target, b'/', Act::Skip, At::Path),
+    (At::Target, b'*', Act::Server, At::Star),
+    (At::Target, TOKEN, Act::KeepLower, At::Scheme),
+    (At::Path, b' ', Act::Path, At::Version),
+    (At::Path, b'?', Act::Path, At::Query),
+    (At::Path, TARGET, Act::Keep, At::Path),
+    (At::Query, TARGET, Act::Skip, At::Query),
+    (At::Query, b' ', Act::Skip, At::Version),
+    (At::Star, b' ', Act::Skip, At::Version),
+    (At::Scheme, TOKEN, Act::KeepLower, At::Scheme),
+    (At::Scheme, b':', Act::Scheme, At::Slash),
+    (At::Slash, b'/', Act::Skip, At::SlashSlash),
+    (At::SlashSlash, b'/', Act::Skip, At::Authority),
+    (At::Authority, b'/', Act::Skip, At::Path),
+    (At::Authority, b' ', Act::Path, At::Version),
+    (At::Authority, b'?', Act::Path, At::Query),
+    (At::Authority, TARGET, Act::Skip, At::Authority),
+    (At::PeerStart, TARGET, Act::Server, At::Peer),
+    (At::Peer, TARGET, Act::Skip, At::Peer),
+    (At::Peer, b' ', Act::Skip, At::Version),
+    (At::Version, TARGET, Act::Keep, At::Version),
+    (At::Version, b'\r', Act::Version, At::LineFeed),
+    (At::Version, b'\n', Act::Version, At::Line),
+];
 
-/// To which of them a byte belongs.
-const CLASSES: [u8; 256] = {
-    let mut classes = [0; 256];
-    let mut byte = 0;
-    while byte <= u8::MAX as usize {
-        #[allow(clippy::cast_possible_truncation)]
-        let this = byte as u8;
-        if this.is_ascii_graphic() && this != b'#' {
-            classes[byte] |= TARGET;
-        }
-        if this > b' ' && this != 0x7f {
-            classes[byte] |= VALUE;
-        }
-        if this.is_ascii_alphabetic() {
-            classes[byte] |= LETTER;
-        }
+/// Which bytes a token has, a bit for each.
+const TOKENS: [u32; 4] = {
+    let mut bits = [0; 4];
+    let mut byte = b'!';
+    while byte < 0x7f {
         let special = matches!(
-            this,
+            byte,
             b'"' | b'(' | b')' | b',' | b'/' | b':'..=b'@' | b'[' | b'\\' | b']' | b'{' | b'}'
         );
-        if this.is_ascii_graphic() && !special {
-            classes[byte] |= TOKEN;
+        if !special {
+            bits[(byte / 32) as usize] |= 1 << (byte % 32);
         }
         byte += 1;
     }
-    classes
+    bits
 };
 
-/// The fields that make a difference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    Host,
-    Connection,
-    ContentLength,
-    TransferEncoding,
-    Expect,
-    Other,
+/// Whether a byte is what a rule is about: itself, or one of a class.
+fn fits(byte: u8, rule: u8) -> bool {
+    match rule {
+        TOKEN => {
+            let bits = TOKENS.get(usize::from(byte / 32)).unwrap_or(&0);
+            bits >> (byte % 32) & 1 != 0
+        }
+        TARGET => byte.is_ascii_graphic() && byte != b'#',
+        VALUE => byte > b' ' && byte != 0x7f,
+        _ => byte == rule,
+    }
 }
 
 /// Takes a request head in pieces of any size.
 #[derive(Clone, Debug)]
 pub struct Parser {
+    request: Request,
     at: At,
-    method: Method,
-    target: Target,
-    field: Field,
-    old: bool,
-    seen: u8,
+    /// The place of the field's name in [`FIELDS`].
+    field: usize,
+    seen: u16,
     /// Bytes of this head so far.
     taken: u16,
     /// The word that is being read, in lower case where case makes no
@@ -310,18 +313,30 @@ pub struct Parser {
     word_length: u8,
     /// White space has followed the word.
     gap: bool,
-    length: u64,
 }
 
-/// Bits of `seen`.
+const METHODS: List = List::new("GET,HEAD,CONNECT,POST,PUT,DELETE,OPTIONS,TRACE,PATCH");
+
+const SCHEMES: List = List::new("http,https");
+
+/// The fields that make a difference. The first three say where the message
+/// ends, or for whom it is, and must not come twice: two readers could differ on
+/// which one counts.
+const FIELDS: List = List::new("host,content-length,transfer-encoding,connection,expect");
+const HOST: usize = 0;
+const LENGTH: usize = 1;
+const CODING: usize = 2;
+const CONNECTION: usize = 3;
+const EXPECT: usize = 4;
+
+const OPTIONS: List = List::new("close,keep-alive");
+
+/// Bits of `seen`, above those of [`FIELDS`].
 mod seen {
-    pub(super) const HOST: u8 = 1;
-    pub(super) const LENGTH: u8 = 2;
-    pub(super) const CODING: u8 = 4;
-    pub(super) const CLOSE: u8 = 8;
-    pub(super) const KEEP: u8 = 16;
-    pub(super) const CONTINUE: u8 = 32;
-    pub(super) const EXPECT: u8 = 64;
+    pub(super) const CLOSE: u16 = 0x100;
+    pub(super) const KEEP: u16 = 0x200;
+    pub(super) const CONTINUE: u16 = 0x400;
+    pub(super) const UNMET: u16 = 0x800;
 }
 
 impl Parser {
@@ -329,17 +344,22 @@ impl Parser {
     #[must_use]
     pub const fn new() -> Self {
         Parser {
+            request: Request {
+                method: Method::Unknown,
+                target: Target::Nothing,
+                delay: 0,
+                keep: false,
+                old: false,
+                expects_continue: false,
+                length: 0,
+            },
             at: At::Start,
-            method: Method::Unknown,
-            target: Target::Nothing,
-            field: Field::Other,
-            old: false,
+            field: 0,
             seen: 0,
             taken: 0,
             word: [0; WORD],
             word_length: 0,
             gap: false,
-            length: 0,
         }
     }
 
@@ -347,14 +367,14 @@ impl Parser {
     /// before it aside.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.at, At::Start | At::StartFeed)
+        self.at <= At::StartFeed
     }
 
-    /// `parser.is_head()` — Whether the request's method is HEAD, so that no
-    /// answer to it has a body.
+    /// `parser.request()` — What has come so far; after [`Progress::Request`] it
+    /// is whole.
     #[must_use]
-    pub fn is_head(&self) -> bool {
-        self.method == Method::Head
+    pub fn request(&self) -> &Request {
+        &self.request
     }
 
     /// `parser.feed(bytes)` — How many of the bytes belong to this head, and what
@@ -367,187 +387,128 @@ impl Parser {
         let mut used = 0;
         for &byte in bytes {
             used += 1;
-            let progress = if self.taken < LONGEST_HEAD {
-                self.taken += 1;
-                match self.step(byte) {
-                    Ok(next) => {
-                        self.at = next;
-                        if next == At::Done {
-                            self.finish()
-                        } else {
-                            Progress::More
-                        }
-                    }
-                    Err(status) => Progress::Refused(status),
-                }
-            } else {
-                Progress::Refused(self.too_long())
+            let progress = match self.step(byte) {
+                Ok(()) if self.at != At::Done => continue,
+                Ok(()) => Progress::Request,
+                Err(status) => Progress::Refused(status),
             };
-            if progress != Progress::More {
-                self.at = At::Done;
-                return (used, progress);
-            }
+            self.at = At::Done;
+            return (used, progress);
         }
         (used, Progress::More)
     }
 
+    /// What a head is told that goes on here and must not.
     fn too_long(&self) -> Status {
-        match self.at {
-            At::Start | At::StartFeed | At::Method | At::Done => Status::BadRequest,
-            At::Line | At::Name | At::Value | At::LineFeed | At::LastFeed => {
-                Status::HeaderFieldsTooLarge
-            }
-            _ => Status::UriTooLong,
+        if self.at <= At::Method {
+            Status::BadRequest
+        } else if self.at < At::LineFeed {
+            Status::UriTooLong
+        } else {
+            Status::HeaderFieldsTooLarge
         }
     }
 
-    /// Where the next byte belongs, after this one.
-    ///
-    /// The few bytes that end something come first; what else may stand at a
-    /// place, and whether it is kept, is in [`RULES`].
-    fn step(&mut self, byte: u8) -> Result<At, Status> {
-        let next = match (byte, self.at) {
-            (b'\n', At::Start | At::StartFeed) => At::Start,
-            (b'\r', At::Start) => At::StartFeed,
-            (b' ', At::Method) => {
-                self.method = match self.take_word_of(&METHODS) {
+    fn step(&mut self, byte: u8) -> Result<(), Status> {
+        if self.taken == LONGEST_HEAD {
+            return Err(self.too_long());
+        }
+        self.taken += 1;
+        let &(_, _, act, next) = RULES
+            .iter()
+            .find(|rule| rule.0 == self.at && fits(byte, rule.1))
+            .ok_or(Status::BadRequest)?;
+        self.at = next;
+        match act {
+            Act::Skip => {}
+            Act::Keep => self.add(byte),
+            Act::KeepLower => self.add(byte.to_ascii_lowercase()),
+            Act::Method => {
+                self.request.method = match self.take_place(METHODS) {
                     0 => Method::Get,
                     1 => Method::Head,
-                    2 => Method::Connect,
+                    2 => {
+                        self.at = At::PeerStart;
+                        Method::Connect
+                    }
                     3..=8 => Method::Other,
                     _ => Method::Unknown,
                 };
-                if self.method == Method::Connect {
-                    At::PeerStart
-                } else {
-                    At::Target
-                }
             }
-            (b'/', At::Target | At::Authority) => At::Path,
-            (b'/', At::Slash) => At::SlashSlash,
-            (b'/', At::SlashSlash) => At::Authority,
-            (b'*', At::Target) => {
-                self.target = Target::Server;
-                At::Star
-            }
-            (b':', At::Scheme) if self.take_word_of(&SCHEMES) < SCHEMES.len() => At::Slash,
-            (b' ' | b'?', At::Authority | At::Path) => {
-                self.target = self.take_word().map_or(Target::Nothing, path_target);
-                if byte == b'?' { At::Query } else { At::Version }
-            }
-            (b' ', At::Query | At::Star) => At::Version,
-            (b' ', At::Peer) => {
-                self.target = Target::Server;
-                At::Version
-            }
-            (b'\r' | b'\n', At::Version | At::Value) => {
-                if self.at == At::Version {
-                    self.version()?;
-                } else {
-                    self.end_field()?;
-                }
-                if byte == b'\r' {
-                    At::LineFeed
-                } else {
-                    At::Line
-                }
-            }
-            (b'\n', At::LineFeed) => At::Line,
-            (b'\r', At::Line) => At::LastFeed,
-            (b'\n', At::Line | At::LastFeed) => At::Done,
-            (b':', At::Name) => {
-                self.begin_field()?;
-                At::Value
-            }
-            (b' ' | b'\t', At::Value) => {
-                self.gap = self.word_length > 0;
-                At::Value
-            }
-            (_, at) => {
-                let rule = RULES.get(at as usize).ok_or(Status::BadRequest)?;
-                if CLASSES
-                    .get(usize::from(byte))
-                    .is_none_or(|class| class & rule.may == 0)
-                {
+            Act::Scheme => {
+                if self.take_place(SCHEMES) > 1 {
                     return Err(Status::BadRequest);
                 }
-                match rule.keep {
-                    Keep::Nothing => {}
-                    Keep::Byte => self.add(byte),
-                    Keep::Lower => self.add(byte.to_ascii_lowercase()),
-                    Keep::Value => self.value(byte)?,
-                }
-                rule.next
             }
-        };
-        Ok(next)
+            Act::Path => self.path(),
+            Act::Server => self.request.target = Target::Impossible,
+            Act::Version => return self.version(),
+            Act::Name => return self.name(),
+            Act::Value => return self.value(byte),
+            Act::Gap => self.gap = self.word_length > 0,
+            Act::ValueEnd => return self.value_end(),
+            Act::End => return self.end(),
+        }
+        Ok(())
+    }
+
+    /// The path has been read, without its first slash.
+    fn path(&mut self) {
+        let Some(path) = self.take_word() else { return };
+        let (mut target, mut delay) = (Target::Nothing, 0);
+        if path.is_empty() {
+            target = Target::Info;
+        } else if path == b"healthz" {
+            target = Target::Health;
+        } else if let Some(milliseconds) = path.strip_prefix(b"sleep/").and_then(decimal) {
+            target = if milliseconds > LONGEST_SLEEP {
+                Target::Impossible
+            } else {
+                delay = milliseconds as u32;
+                Target::Info
+            };
+        }
+        self.request.target = target;
+        self.request.delay = delay;
     }
 
     /// The request line's last word.
     fn version(&mut self) -> Result<(), Status> {
-        let version = self
+        match self
             .take_word()
-            .and_then(|word| word.strip_prefix(b"HTTP/"));
-        let Some(&[major, b'.', minor]) = version else {
-            return Err(Status::BadRequest);
-        };
-        if !major.is_ascii_digit() || !minor.is_ascii_digit() {
-            return Err(Status::BadRequest);
+            .and_then(|word| word.strip_prefix(b"HTTP/"))
+        {
+            Some([b'1', b'.', minor @ b'0'..=b'9']) => {
+                self.request.old = *minor == b'0';
+                Ok(())
+            }
+            Some([b'0'..=b'9', b'.', b'0'..=b'9']) => Err(Status::VersionNotSupported),
+            _ => Err(Status::BadRequest),
         }
-        if major != b'1' {
-            return Err(Status::VersionNotSupported);
-        }
-        self.old = minor == b'0';
-        Ok(())
     }
 
-    /// A field's name has been read. Fields that say where the message ends, or
-    /// for whom it is, must not come twice: two readers could differ on which
-    /// one counts.
-    fn begin_field(&mut self) -> Result<(), Status> {
-        self.field = match self.take_word_of(&FIELDS) {
-            0 => Field::Host,
-            1 => Field::Connection,
-            2 => Field::ContentLength,
-            3 => Field::TransferEncoding,
-            4 => Field::Expect,
-            _ => Field::Other,
-        };
-        let once = match self.field {
-            Field::Host => seen::HOST,
-            Field::ContentLength => seen::LENGTH,
-            Field::TransferEncoding => seen::CODING,
-            _ => 0,
-        };
-        if self.seen & once != 0 {
-            return Err(Status::BadRequest);
+    /// A field's name has been read.
+    fn name(&mut self) -> Result<(), Status> {
+        self.field = self.take_place(FIELDS);
+        if self.field <= CODING {
+            if self.has(1 << self.field) {
+                return Err(Status::BadRequest);
+            }
+            self.seen |= 1 << self.field;
         }
-        self.seen |= once;
         Ok(())
     }
 
     /// A byte of the value, other than white space.
     fn value(&mut self, byte: u8) -> Result<(), Status> {
-        match self.field {
-            Field::Connection if byte == b',' => {
-                self.connection_option();
-                return Ok(());
-            }
-            Field::ContentLength => {
-                let digit = match byte {
-                    b'0'..=b'9' if !self.gap => u64::from(byte - b'0'),
-                    _ => return Err(Status::BadRequest),
-                };
-                self.length = self
-                    .length
-                    .checked_mul(10)
-                    .and_then(|length| length.checked_add(digit))
-                    .ok_or(Status::BadRequest)?;
-            }
-            Field::Host if self.gap => return Err(Status::BadRequest),
-            _ => {}
+        if self.field == CONNECTION && byte == b',' {
+            self.connection_option();
+            return Ok(());
         }
         if self.gap {
+            if self.field == HOST {
+                return Err(Status::BadRequest);
+            }
             self.gap = false;
             self.add(b' ');
         }
@@ -556,24 +517,28 @@ impl Parser {
     }
 
     /// A field's line is at its end.
-    fn end_field(&mut self) -> Result<(), Status> {
+    fn value_end(&mut self) -> Result<(), Status> {
         match self.field {
-            Field::Connection => self.connection_option(),
-            Field::ContentLength if self.word_length == 0 => return Err(Status::BadRequest),
-            Field::Expect => {
-                self.seen |= match self.take_word_of(&EXPECT) {
-                    0 => seen::CONTINUE,
-                    _ => seen::EXPECT,
+            LENGTH => {
+                let length = self.take_word().and_then(decimal);
+                self.request.length = length.ok_or(Status::BadRequest)?;
+            }
+            CONNECTION => self.connection_option(),
+            EXPECT => {
+                self.seen |= match self.take_word() {
+                    Some(b"100-continue") => seen::CONTINUE,
+                    _ => seen::UNMET,
                 };
             }
-            _ => {}
+            _ => {
+                self.take_word();
+            }
         }
-        self.take_word();
         Ok(())
     }
 
     fn connection_option(&mut self) {
-        self.seen |= match self.take_word_of(&CONNECTION) {
+        self.seen |= match self.take_place(OPTIONS) {
             0 => seen::CLOSE,
             1 => seen::KEEP,
             _ => 0,
@@ -581,34 +546,33 @@ impl Parser {
     }
 
     /// The empty line has come.
-    fn finish(&mut self) -> Progress {
-        let has = |bit| self.seen & bit != 0;
-        if has(seen::CODING) {
+    fn end(&mut self) -> Result<(), Status> {
+        let old = self.request.old;
+        if self.has(1 << CODING) {
             // Whoever has read it another way may see another message.
-            let unclear = self.old || has(seen::LENGTH);
-            return Progress::Refused(if unclear {
+            let unclear = old || self.has(1 << LENGTH);
+            return Err(if unclear {
                 Status::BadRequest
             } else {
                 Status::NotImplemented
             });
         }
-        if !self.old && !has(seen::HOST) {
-            return Progress::Refused(Status::BadRequest);
+        if !old && !self.has(1 << HOST) {
+            return Err(Status::BadRequest);
         }
-        if !self.old && has(seen::EXPECT) {
-            return Progress::Refused(Status::ExpectationFailed);
+        if !old && self.has(seen::UNMET) {
+            return Err(Status::ExpectationFailed);
         }
-        if self.length > LONGEST_BODY {
-            return Progress::Refused(Status::ContentTooLarge);
+        if self.request.length > LONGEST_BODY {
+            return Err(Status::ContentTooLarge);
         }
-        Progress::Request(Request {
-            method: self.method,
-            target: self.target,
-            keep: !has(seen::CLOSE) && (!self.old || has(seen::KEEP)),
-            old: self.old,
-            length: self.length,
-            expects_continue: !self.old && has(seen::CONTINUE) && self.length > 0,
-        })
+        self.request.keep = !self.has(seen::CLOSE) && (!old || self.has(seen::KEEP));
+        self.request.expects_continue = !old && self.has(seen::CONTINUE) && self.request.length > 0;
+        Ok(())
+    }
+
+    fn has(&self, bits: u16) -> bool {
+        self.seen & bits != 0
     }
 
     /// Adds a byte to the word.
@@ -631,78 +595,18 @@ impl Parser {
         self.word.get(..length)
     }
 
-    /// Which of these the word is; another one is none of them.
+    /// The word's place in a list.
     #[inline(never)]
-    fn take_word_of(&mut self, words: &[&str]) -> usize {
-        let Some(word) = self.take_word() else {
-            return words.len();
-        };
-        words
-            .iter()
-            .position(|known| known.as_bytes() == word)
-            .unwrap_or(words.len())
+    fn take_place(&mut self, list: List) -> usize {
+        self.take_word()
+            .map_or(usize::MAX, |word| list.place_of(word))
     }
 }
-
-const METHODS: [&str; 9] = [
-    "GET", "HEAD", "CONNECT", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH",
-];
-
-const SCHEMES: [&str; 2] = ["http", "https"];
-
-const FIELDS: [&str; 5] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "expect",
-];
-
-const CONNECTION: [&str; 2] = ["close", "keep-alive"];
-
-const EXPECT: [&str; 1] = ["100-continue"];
 
 impl Default for Parser {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// A path, without its first slash.
-fn path_target(path: &[u8]) -> Target {
-    if path.is_empty() {
-        return Target::Info;
-    }
-    if path == b"healthz" {
-        return Target::Health;
-    }
-    let Some(digits) = path.strip_prefix(b"sleep/") else {
-        return Target::Nothing;
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Target::Nothing;
-    }
-    let milliseconds = digits.iter().fold(0_u32, |number, digit| {
-        number
-            .saturating_mul(10)
-            .saturating_add(u32::from(digit - b'0'))
-    });
-    if milliseconds > LONGEST_SLEEP {
-        Target::LongSleep
-    } else {
-        Target::Sleep(milliseconds)
-    }
-}
-
-/// What the body of an answer says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Page {
-    /// The status.
-    Status,
-    /// `ok`
-    Health,
-    /// Who answers.
-    Info,
 }
 
 /// Who answers.
@@ -719,10 +623,10 @@ pub struct Identity<'a> {
 /// An answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The status.
+    /// The status. The body says it, unless it is 200.
     pub status: Status,
-    /// The body.
-    pub page: Page,
+    /// The body is that of `/healthz`; otherwise it says who answers.
+    pub health: bool,
     /// The request is HEAD: the length is said, the body is not sent.
     pub head_only: bool,
     /// The connection ends after this answer.
@@ -738,21 +642,9 @@ impl Reply {
     pub const fn last(status: Status, head_only: bool) -> Self {
         Reply {
             status,
-            page: Page::Status,
+            health: false,
             head_only,
             close: true,
-            old: false,
-        }
-    }
-
-    /// `Reply::go_on()` — `100 Continue`, which is followed by the answer.
-    #[must_use]
-    pub const fn go_on() -> Self {
-        Reply {
-            status: Status::Continue,
-            page: Page::Status,
-            head_only: true,
-            close: false,
             old: false,
         }
     }
@@ -762,44 +654,43 @@ impl Reply {
     #[inline(never)]
     pub fn render(&self, identity: &Identity<'_>) -> Text {
         let mut answer = Text::new();
-        answer
-            .push("HTTP/1.1 ")
-            .push(self.status.as_str())
-            .push("\r\n");
-        if self.status == Status::Continue {
-            answer.push("\r\n");
+        let status = self.status.text();
+        answer.push("HTTP/1.1 ").push(status);
+        if self.status != Status::Continue {
+            let mut body = Text::new();
+            if self.status != Status::Ok {
+                body.push(status);
+            } else if self.health {
+                body.push("ok");
+            } else {
+                body.push("pid=").number(identity.pid.into());
+                body.push(" generation=").number(identity.generation.into());
+                body.push(" tag=").push(identity.tag);
+            }
+            body.push("\n");
+            answer.push("\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ");
+            answer.number(body.len() as u64);
+            if self.status == Status::MethodNotAllowed {
+                answer.push("\r\nAllow: GET, HEAD");
+            }
+            if self.close {
+                answer.push("\r\nConnection: close");
+            } else if self.old {
+                answer.push("\r\nConnection: keep-alive");
+            }
+            answer.push(END);
+            if !self.head_only {
+                answer.push(body.as_bytes());
+            }
             return answer;
         }
-        let mut body = Text::new();
-        match self.page {
-            Page::Status => body.push(self.status.as_str()).push("\n"),
-            Page::Health => body.push("ok\n"),
-            Page::Info => body
-                .push("pid=")
-                .number(identity.pid.into())
-                .push(" generation=")
-                .number(identity.generation.into())
-                .push(" tag=")
-                .push(identity.tag)
-                .push("\n"),
-        };
-        answer.push("Content-Type: text/plain; charset=utf-8\r\nContent-Length: ");
-        answer.number(body.len() as u64).push("\r\n");
-        if self.status == Status::MethodNotAllowed {
-            answer.push("Allow: GET, HEAD\r\n");
-        }
-        if self.close {
-            answer.push("Connection: close\r\n");
-        } else if self.old {
-            answer.push("Connection: keep-alive\r\n");
-        }
-        answer.push("\r\n");
-        if !self.head_only {
-            answer.push(body.as_bytes());
-        }
+        answer.push(END);
         answer
     }
 }
+
+/// Ends a head.
+const END: &str = "\r\n\r\n";
 
 #[cfg(test)]
 mod tests;

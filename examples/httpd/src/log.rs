@@ -13,38 +13,27 @@ use crate::report::Report;
 /// The lines of this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
-    pid: u32,
+    pub(crate) pid: u32,
 }
 
 impl Log {
-    /// The lines of the process with this pid.
-    pub(crate) fn new(pid: u32) -> Self {
-        Log { pid }
-    }
-
     /// The beginning of a line; [`write`] ends it.
     #[inline(never)]
     pub(crate) fn begin(self) -> Text {
         let mut line = Text::new();
-        line.push("gracenet-httpd[")
-            .number(self.pid.into())
-            .push("]: ");
+        line.push("gracenet-httpd[");
+        line.number(self.pid.into()).push("]: ");
         line
     }
 
-    /// Writes a line: a text, and a number if there is one.
-    #[inline(never)]
-    pub(crate) fn say(self, text: &str, number: Option<u64>) {
-        let mut line = self.begin();
-        line.push(text);
-        if let Some(number) = number {
-            line.number(number);
-        }
-        write(&mut line);
+    /// Writes a line: a text, and a number unless it is [`NONE`](crate::report::NONE).
+    pub(crate) fn say(self, text: &'static str, number: u64) {
+        self.fail(text, Report::new("", number));
     }
 
     /// Writes a line about something that failed.
-    pub(crate) fn fail(self, what: &str, why: &impl Report) {
+    #[inline(never)]
+    pub(crate) fn fail(self, what: &str, why: Report) {
         let mut line = self.begin();
         line.push(what);
         why.write(&mut line);
@@ -60,6 +49,7 @@ pub(crate) fn write(line: &mut Text) {
 }
 
 /// Writes to stderr. When nobody takes it there is nobody to tell.
+#[inline(never)]
 pub(crate) fn print(mut text: &[u8]) {
     // SAFETY: `main` has seen to it that it is open, and nothing here closes it.
     let stderr = unsafe { rustix::stdio::stderr() };

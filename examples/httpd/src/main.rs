@@ -16,25 +16,21 @@ mod log;
 mod report;
 mod server;
 
-use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, Ordering};
-
 use gracenet::addr::Address;
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Handle, ListenError, ListenOptions, Net, Program};
-use gracenet_httpd::args::{self, LISTENERS, Options, Refusal};
+use gracenet::{Handle, ListenError, ListenOptions, Net, NetView, Program};
+use gracenet_httpd::args::{self, LISTENERS, Options, Reason};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, IntoRawFd as _};
-use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, fcntl_getfd};
 
-use crate::connection::Connection;
+use crate::connection::{Around, Connection};
 use crate::log::Log;
-use crate::report::Report as _;
-use crate::server::{Parts, Server};
+use crate::report::Report;
+use crate::server::{Server, State};
 
 /// What this build says of itself, unless the command line knows better.
 const TAG: &str = match option_env!("GRACENET_HTTPD_TAG") {
@@ -46,57 +42,41 @@ const _: () = assert!(TAG.len() <= args::TAG, "GRACENET_HTTPD_TAG is too long");
 
 gracenet_start::main!(run);
 
-/// The table's place: zeros that take no room in the file, and memory only as
-/// far as they are touched.
-static CONNECTIONS: Place = Place {
-    taken: AtomicBool::new(false),
-    table: UnsafeCell::new(Table::new()),
-};
-
-struct Place {
-    taken: AtomicBool,
-    table: UnsafeCell<Table<Connection>>,
-}
-
-// SAFETY: `take` gives out what is inside, once; it may go to another thread.
-unsafe impl Sync for Place {}
-
-impl Place {
-    /// The table, the first time.
-    #[allow(clippy::mut_from_ref)] // It gives it out once.
-    fn take(&'static self) -> Option<&'static mut Table<Connection>> {
-        if self.taken.swap(true, Ordering::Relaxed) {
-            return None;
-        }
-        // SAFETY: nobody else has got here.
-        Some(unsafe { &mut *self.table.get() })
-    }
-}
+/// All zeros: they take no room in the file, and memory only as far as they are
+/// touched.
+static mut CONNECTIONS: Table<Connection> = Table::new();
 
 fn run(start: gracenet_start::Args) -> i32 {
     open_standard_fds();
     // SAFETY: both are what the kernel left on the stack, and nobody changes it.
     let program = unsafe { Program::from_raw(start.argv, start.envp) };
+    let mut options = Options::new(TAG.as_bytes());
     let arguments = program.args();
-    match args::parse(arguments.iter().skip(1).map(|argument| argument.to_bytes())) {
-        Ok(options) => serve(program, &options),
-        Err(Refusal::Help) => {
-            log::print(args::USAGE.as_bytes());
-            0
+    let arguments = arguments.iter().skip(1).map(|argument| argument.to_bytes());
+    let Err(refusal) = options.parse(arguments) else {
+        let log = Log {
+            pid: rustix::process::getpid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs(),
+        };
+        return serve(&program, &options, log).unwrap_or_else(|(what, why)| {
+            log.fail(what, why);
+            1
+        });
+    };
+    let mut status = 0;
+    if refusal.reason != Reason::Help {
+        let mut line = Text::new();
+        line.push("gracenet-httpd: ").push(refusal.argument);
+        if !refusal.value.is_empty() {
+            line.push(" ").push(refusal.value);
         }
-        Err(refusal) => {
-            let mut line = Text::new();
-            line.push("gracenet-httpd: ");
-            let [subject, value, reason] = refusal.parts();
-            line.push(subject);
-            if !value.is_empty() {
-                line.push(" ").push(value);
-            }
-            log::write(line.push(reason));
-            log::print(args::USAGE.as_bytes());
-            2
-        }
+        log::write(line.push(refusal.reason.text()));
+        status = 2;
     }
+    log::print(args::USAGE.as_bytes());
+    status
 }
 
 /// Puts something harmless at 0, 1 and 2 where nothing is. A client's socket would
@@ -105,114 +85,102 @@ fn open_standard_fds() {
     for number in 0..3 {
         // SAFETY: it is only asked whether there is such an fd.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
-        if fcntl_getfd(fd) != Err(Errno::BADF) {
-            continue;
-        }
-        // The kernel takes the lowest free number, which is this one.
-        let harmless = open(c"/dev/null", OFlags::RDWR, Mode::empty())
-            .or_else(|_| epoll::create(epoll::CreateFlags::empty()));
-        if let Ok(harmless) = harmless {
+        // The kernel takes the lowest free number, which is this one. An epoll can
+        // be neither read nor written, and needs no /dev.
+        if fcntl_getfd(fd) == Err(Errno::BADF)
+            && let Ok(harmless) = epoll::create(epoll::CreateFlags::empty())
+        {
             let _ = harmless.into_raw_fd();
         }
     }
 }
 
-fn serve(program: Program<'_>, options: &Options<'_>) -> i32 {
-    let pid = rustix::process::getpid()
-        .as_raw_nonzero()
-        .get()
-        .unsigned_abs();
-    let log = Log::new(pid);
+/// The exit status, or what has failed before there was anything to serve, and why.
+fn serve(
+    program: &Program<'_>,
+    options: &Options<'_>,
+    log: Log,
+) -> Result<i32, (&'static str, Report)> {
     // SAFETY: this is the first that happens, so that nobody else has the fds.
-    let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
-        Ok(net) => net,
-        Err(error) => {
-            log.fail("cannot inherit: ", &error);
-            return 1;
-        }
-    };
+    let mut net = unsafe { Net::<LISTENERS>::inherit(program.environ()) }
+        .map_err(|error| ("cannot inherit: ", error.into()))?;
     // Before anything is listened on, so that no signal finds its default action.
-    let signals = [
+    let signals = Signals::new(&[
         Signal::USR2,
         Signal::HUP,
         Signal::TERM,
         Signal::INT,
         Signal::PIPE,
-    ];
-    let signals = match Signals::new(&signals) {
-        Ok(signals) => signals,
-        Err(error) => {
-            log.fail("", &error);
-            return 1;
-        }
-    };
+    ])
+    .map_err(|error| ("", error.into()))?;
+    let how = ListenOptions::new()
+        .nonblocking(true)
+        .replace_stale(options.replace_stale);
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
-    for (network, address) in &options.listeners {
-        let how = ListenOptions::new()
-            .nonblocking(true)
-            .replace_stale(options.replace_stale);
-        match net.listen_with(network, address, &how) {
+    for &(network, address) in &options.listeners {
+        let listener = net.listen_with(network, address, &how);
+        let mut line = log.begin();
+        if listener.is_err() {
+            line.push("cannot ");
+        }
+        // "cannot listen ", "listening "
+        line.push("listen")
+            .push(if listener.is_ok() { "ing " } else { " " });
+        line.push(network).push(" ");
+        match listener {
             Ok(listener) => {
                 let _ = listeners.push(listener);
-                let mut line = log.begin();
-                line.push("listening ").push(network).push(" ");
                 describe(&net, listener, address, &mut line);
                 log::write(&mut line);
             }
             Err(error) => {
-                let mut line = log.begin();
-                line.push("cannot listen ")
-                    .push(network)
-                    .push(" ")
-                    .push(address)
-                    .push(": ");
-                error.write(&mut line);
+                line.push(address).push(": ");
+                Report::from(error).write(&mut line);
                 log::write(&mut line);
                 if matches!(error, ListenError::Address(_)) {
                     log::print(args::USAGE.as_bytes());
-                    return 2;
+                    return Ok(2);
                 }
-                return 1;
+                return Ok(1);
             }
         }
     }
-    let generation = net.generation();
-    let Some(table) = CONNECTIONS.take() else {
-        return 1;
-    };
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .map_err(|errno| ("cannot serve", errno.into()))?;
     let identity = Identity {
-        pid,
-        generation,
-        tag: options.tag.unwrap_or(TAG.as_bytes()),
+        pid: log.pid,
+        generation: net.generation(),
+        tag: options.tag,
     };
-    let parts = Parts {
+    let clients = &raw mut CONNECTIONS;
+    let mut server = Server {
         log,
-        program: &program,
+        program,
+        options,
         net: &mut net,
         listeners: &listeners,
         signals: &signals,
-        table,
-        identity,
+        epoll: &epoll,
+        // SAFETY: the program comes here once, and nobody else names the table.
+        clients: unsafe { &mut *clients },
+        around: Around {
+            now: 0,
+            draining: false,
+            identity,
+            scratch: [0; 4096],
+        },
+        state: State::new(),
     };
-    let started = Server::new(parts, options).and_then(|mut server| {
-        server.ready()?;
-        Ok(server)
-    });
-    match started {
-        Ok(mut server) => {
-            log.say("ready", None);
-            server.run()
-        }
-        Err(errno) => {
-            log.fail("cannot serve", &errno);
-            1
-        }
-    }
+    server
+        .begin()
+        .map_err(|errno| ("cannot serve", errno.into()))?;
+    log.say("ready", report::NONE);
+    Ok(server.run())
 }
 
 /// Where it listens, and since when. It is said as it was asked for, but for the
 /// port: for port 0 only the kernel knows which.
-fn describe(net: &Net<LISTENERS>, listener: Handle, asked: &[u8], line: &mut Text) {
+fn describe(net: &NetView, listener: Handle, asked: &[u8], line: &mut Text) {
     let Some(entry) = net.get(listener) else {
         return;
     };

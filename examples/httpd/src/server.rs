@@ -1,16 +1,17 @@
 //! The event loop: listeners, clients, signals, a successor in the making.
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Deadline, Handle, Net, Program, monotonic_ms};
+use gracenet::{Deadline, Handle, NetView, Program, monotonic_ms};
 use gracenet_httpd::args::{LISTENERS, Options};
-use gracenet_httpd::http::Identity;
-use gracenet_httpd::table::{Key, NEVER, Set, Table};
-use rustix::event::{Timespec, epoll};
+use gracenet_httpd::table::{NEVER, PLACES, Table};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use crate::connection::{Around, Connection, Happened, Next};
+use crate::connection::{Around, Connection};
 use crate::log::{self, Log};
+use crate::report::NONE;
 
 /// How long a successor may take until it is ready, in milliseconds.
 const READY: u64 = 10_000;
@@ -19,7 +20,7 @@ const READY: u64 = 10_000;
 /// no connection ends before.
 const PAUSE: u64 = 1_000;
 
-/// How often to look after a successor whose channel is closed.
+/// How often to look after a successor, whatever epoll says of it.
 const TICK: u64 = 50;
 
 /// As many are accepted before everyone else gets their turn.
@@ -28,173 +29,158 @@ const ACCEPTS: usize = 64;
 /// As many events are taken at a time.
 const EVENTS: usize = 64;
 
-/// What an epoll event is about: the kind in the highest bits, the rest below.
-const KIND: u32 = 48;
-const CLIENT: u64 = 0;
-const SIGNAL: u64 = 1;
-const SUCCESSOR: u64 = 2;
-const LISTENER: u64 = 3;
-
-/// Whether new clients are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    Yes,
-    /// Not until there is room; looked at again at this time.
-    Paused(u64),
-    Never,
-}
-
-/// What the event loop is made of.
-#[derive(Debug)]
-pub(crate) struct Parts<'a> {
-    pub(crate) log: Log,
-    pub(crate) program: &'a Program<'a>,
-    pub(crate) net: &'a mut Net<LISTENERS>,
-    pub(crate) listeners: &'a [Handle],
-    pub(crate) signals: &'a Signals,
-    pub(crate) table: &'a mut Table<Connection>,
-    pub(crate) identity: Identity<'a>,
-}
+/// What an epoll event is about: the place of a client, or one of these. The
+/// listeners are the last, each with its index added.
+const SIGNAL: usize = PLACES;
+const SUCCESSOR: usize = PLACES + 1;
+const LISTENER: usize = PLACES + 2;
 
 /// The whole program, once it listens.
 #[derive(Debug)]
 pub(crate) struct Server<'a> {
-    parts: Parts<'a>,
-    accepting: Accepting,
-    epoll: OwnedFd,
-    /// Those that have more to do without waiting for anything.
-    busy: Set,
-    most: usize,
-    drain_ms: u64,
-    /// Until when the successor must be ready.
-    upgrade: Option<u64>,
-    /// Until when everything must be closed.
-    draining: Option<u64>,
-    terminated: bool,
-    /// Until when it has been said that nothing can be accepted.
-    complain_at: u64,
+    pub(crate) log: Log,
+    pub(crate) program: &'a Program<'a>,
+    pub(crate) options: &'a Options<'a>,
+    pub(crate) net: &'a mut NetView,
+    pub(crate) listeners: &'a [Handle],
+    pub(crate) signals: &'a Signals,
+    pub(crate) epoll: &'a OwnedFd,
+    pub(crate) clients: &'a mut Table<Connection>,
+    pub(crate) around: Around<'a>,
+    pub(crate) state: State,
 }
 
-impl<'a> Server<'a> {
-    /// Puts everything into one epoll.
-    pub(crate) fn new(parts: Parts<'a>, options: &Options<'_>) -> Result<Self, Errno> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        watch(
-            &epoll,
-            parts.signals.as_fd(),
-            SIGNAL << KIND,
-            epoll::EventFlags::IN,
-        )?;
-        let mut server = Server {
-            parts,
-            accepting: Accepting::Paused(0),
-            epoll,
-            busy: Set::new(),
-            most: options.max_connections.into(),
-            drain_ms: options.drain_ms.into(),
-            upgrade: None,
-            draining: None,
-            terminated: false,
-            complain_at: 0,
-        };
-        server.resume()?;
-        Ok(server)
-    }
+/// What the server is about. A time is [`NEVER`] where there is nothing to wait
+/// for.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The listeners are in the epoll.
+    accepting: bool,
+    /// When to put them there.
+    resume_at: u64,
+    /// Until when it has been said that nothing can be accepted.
+    complain_at: u64,
+    /// No client is to be looked after earlier.
+    earliest: u64,
+    /// Until when the successor must be ready.
+    upgrade: u64,
+    /// Until when everything must be closed.
+    drain: u64,
+    terminated: bool,
+}
 
-    /// Tells the predecessor, if there is one, that it can go.
-    pub(crate) fn ready(&mut self) -> Result<(), Errno> {
-        self.parts.net.ready().map_err(Errno::from)
+impl State {
+    pub(crate) const fn new() -> Self {
+        State {
+            accepting: false,
+            resume_at: NEVER,
+            complain_at: 0,
+            earliest: NEVER,
+            upgrade: NEVER,
+            drain: NEVER,
+            terminated: false,
+        }
+    }
+}
+
+impl Server<'_> {
+    /// Begins to accept, and tells the predecessor, if there is one, that it can go.
+    pub(crate) fn begin(&mut self) -> Result<(), Errno> {
+        self.watch(self.signals.as_fd(), SIGNAL, EventFlags::IN)?;
+        self.set_accepting(true)?;
+        Ok(self.net.ready()?)
     }
 
     /// Serves until there is nothing left to do: the exit status.
     pub(crate) fn run(&mut self) -> i32 {
         let mut events = [NO_EVENT; EVENTS];
-        let mut scratch = [0; 4096];
-        let mut now = monotonic_ms();
         loop {
-            let wait = self.wait_ms(now).map(|ms| Timespec {
-                tv_sec: (ms / 1000) as i64,
-                tv_nsec: (ms % 1000 * 1_000_000) as _,
-            });
-            let come = match epoll::wait(&self.epoll, &mut events, wait.as_ref()) {
+            let wait = self.wait();
+            let come = match epoll::wait(self.epoll, &mut events, wait.as_ref()) {
                 Ok(come) => come,
                 Err(Errno::INTR) => 0,
                 Err(errno) => {
-                    self.parts.log.fail("epoll_wait", &errno);
+                    self.log.fail("epoll_wait", errno.into());
                     return 1;
                 }
             };
-            now = monotonic_ms();
-            let mut turn = Turn {
-                now,
-                scratch: &mut scratch,
-            };
+            self.around.now = monotonic_ms();
+            let mut others = 0_u32;
             for event in events.get(..come).unwrap_or_default() {
-                let data = event.data.u64();
-                match data >> KIND {
-                    CLIENT => {
-                        let key = Key::from_bits(data);
-                        self.client(key, &mut turn, Happened::Event(event.flags));
-                    }
-                    SIGNAL if self.read_signals(&mut turn) => return 0,
-                    LISTENER => self.accept((data & 0xff) as usize, &mut turn),
-                    // The successor is looked after in any case.
-                    _ => {}
+                let about = event.data.u64() as usize;
+                if about < PLACES {
+                    self.client(about, event.flags);
+                } else {
+                    others |= 1 << (about - PLACES);
                 }
             }
-            self.look_after_successor(turn.now);
-            self.go_on(&mut turn);
-            self.expire(&mut turn);
-            if matches!(self.accepting, Accepting::Paused(until) if until <= turn.now) {
-                let _ = self.resume();
+            // Whatever accepts comes behind: before, it could give the place of a
+            // client that has just ended to a new one, which the next event would
+            // be taken for.
+            if others & 1 << (SIGNAL - PLACES) != 0 && self.read_signals() {
+                return 0;
             }
-            if self.draining.is_some() && self.parts.table.is_empty() {
-                self.parts.log.say("drained", None);
+            for index in 0..LISTENERS {
+                if others >> (LISTENER - PLACES + index) & 1 != 0 {
+                    self.accept(index);
+                }
+            }
+            self.look_after_successor();
+            self.look_after_clients();
+            if self.state.resume_at <= self.around.now {
+                self.state.resume_at = NEVER;
+                if !self.around.draining && self.set_accepting(true).is_err() {
+                    self.pause(self.around.now + PAUSE);
+                }
+            }
+            if self.around.draining && self.clients.is_empty() {
+                self.log.say("drained", NONE);
                 return 0;
             }
         }
     }
 
     /// How long there is nothing to do, if nothing happens.
-    fn wait_ms(&mut self, now: u64) -> Option<u64> {
-        if !self.busy.is_empty() {
-            return Some(0);
+    fn wait(&self) -> Option<Timespec> {
+        let state = &self.state;
+        let mut until = state.earliest.min(state.resume_at).min(state.drain);
+        if state.upgrade != NEVER {
+            until = until.min(self.around.now + TICK);
         }
-        let mut until = self.parts.table.earliest();
-        if let Accepting::Paused(end) = self.accepting {
-            until = until.min(end);
-        }
-        if let Some(end) = self.upgrade {
-            let silent = self
-                .parts
-                .net
-                .successor()
-                .is_none_or(|one| one.channel().is_none());
-            until = until.min(if silent { now + TICK } else { end });
-        }
-        if let Some(end) = self.draining {
-            until = until.min(end);
-        }
-        (until != NEVER).then(|| until.saturating_sub(now))
+        let ms = until.saturating_sub(self.around.now);
+        (until != NEVER).then(|| Timespec {
+            tv_sec: (ms / 1000) as i64,
+            tv_nsec: (ms % 1000 * 1_000_000) as _,
+        })
+    }
+
+    fn watch(&self, fd: BorrowedFd<'_>, about: usize, flags: EventFlags) -> Result<(), Errno> {
+        epoll::add(
+            self.epoll,
+            fd,
+            epoll::EventData::new_u64(about as u64),
+            flags,
+        )
     }
 
     // Clients.
 
     /// Accepts what waits, as far as there is room.
-    fn accept(&mut self, index: usize, turn: &mut Turn<'_>) {
-        let Some(&listener) = self.parts.listeners.get(index) else {
+    #[inline(never)]
+    fn accept(&mut self, index: usize) {
+        let Some(&listener) = self.listeners.get(index) else {
             return;
         };
         for _ in 0..ACCEPTS {
-            if self.accepting != Accepting::Yes {
+            if !self.state.accepting {
                 return;
             }
-            if self.parts.table.len() >= self.most {
+            if self.clients.len() >= self.options.max_connections {
                 // A connection's end resumes.
                 return self.pause(NEVER);
             }
-            match self.parts.net.accept(listener).map_err(Errno::from) {
-                Ok(socket) => self.admit(socket, turn),
+            match self.net.accept(listener).map_err(Errno::from) {
+                Ok(socket) => self.admit(socket),
                 Err(Errno::AGAIN) => return,
                 // This one is gone already, or was refused to us; there may be others.
                 Err(
@@ -213,160 +199,125 @@ impl<'a> Server<'a> {
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: it waits, and would be reported
                 // again at once.
                 Err(errno) => {
-                    if self.complain_at <= turn.now {
-                        self.parts.log.fail("accept4", &errno);
-                        self.complain_at = turn.now + PAUSE;
+                    let later = self.around.now + PAUSE;
+                    if self.state.complain_at <= self.around.now {
+                        self.log.fail("accept4", errno.into());
+                        self.state.complain_at = later;
                     }
-                    return self.pause(turn.now + PAUSE);
+                    return self.pause(later);
                 }
             }
         }
     }
 
-    fn admit(&mut self, socket: OwnedFd, turn: &mut Turn<'_>) {
-        let connection = Connection::new(socket, turn.now);
-        let deadline = connection.deadline();
-        let Ok(key) = self.parts.table.insert(connection, deadline) else {
+    fn admit(&mut self, socket: OwnedFd) {
+        let client = Connection::new(socket, self.around.now);
+        let Some(place) = self.clients.insert(client) else {
             return;
         };
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
-        let watched = match self.parts.table.thing(key) {
-            Some(client) => watch(
-                &self.epoll,
-                client.as_fd(),
-                CLIENT << KIND | key.to_bits(),
-                flags,
-            ),
-            None => return,
+        let Some(client) = self.clients.thing(place) else {
+            return;
         };
-        if watched.is_err() {
-            self.parts.table.remove(key);
+        let fd = client.as_fd();
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let about = epoll::EventData::new_u64(place as u64);
+        // Often the request is there already.
+        let flags = match epoll::add(self.epoll, fd, about, flags) {
+            Ok(()) => EventFlags::empty(),
+            Err(_) => EventFlags::ERR,
+        };
+        self.client(place, flags);
+    }
+
+    /// Lets a client do something, and does what it says then.
+    #[inline(never)]
+    fn client(&mut self, place: usize, flags: EventFlags) {
+        let Some(client) = self.clients.thing(place) else {
+            return;
+        };
+        if let Some(due) = client.act(flags, &mut self.around) {
+            self.clients.set_due(place, due);
+            self.state.earliest = self.state.earliest.min(due);
         } else {
-            // Often the request is there already.
-            self.client(key, turn, Happened::Nothing);
+            // Closing takes it out of epoll: nobody else has a copy of it.
+            self.clients.remove(place);
+            self.state.resume_at = 0;
         }
     }
 
-    /// Lets a connection do something, and does what it says then.
-    fn client(&mut self, key: Key, turn: &mut Turn<'_>, happened: Happened) {
-        let Some(client) = self.parts.table.thing(key) else {
-            return;
-        };
-        let mut around = Around {
-            now: turn.now,
-            draining: self.draining.is_some(),
-            identity: self.parts.identity,
-            scratch: turn.scratch,
-        };
-        let next = client.act(happened, &mut around);
-        let deadline = client.deadline();
-        match next {
-            Next::Wait => self.busy.drop(key),
-            Next::Again => self.busy.add(key),
-            Next::Close => {
-                self.busy.drop(key);
-                // Closing takes it out of epoll: nobody else has a copy of it.
-                self.parts.table.remove(key);
-                if matches!(self.accepting, Accepting::Paused(_)) {
-                    let _ = self.resume();
-                }
-                return;
+    /// Those whose time has come, and those who have more to do at once.
+    fn look_after_clients(&mut self) {
+        let now = self.around.now;
+        if self.state.earliest <= now {
+            let mut from = 0;
+            while let Some(place) = self.clients.next_due(now, from) {
+                self.client(place, EventFlags::empty());
+                from = place + 1;
             }
+            self.state.earliest = self.clients.earliest();
         }
-        self.parts.table.set_deadline(key, deadline);
-    }
-
-    fn go_on(&mut self, turn: &mut Turn<'_>) {
-        let mut last = None;
-        while let Some(key) = self.parts.table.next_of(&self.busy, last) {
-            self.client(key, turn, Happened::Nothing);
-            last = Some(key);
-        }
-    }
-
-    fn expire(&mut self, turn: &mut Turn<'_>) {
-        let mut last = None;
-        while let Some(key) = self.parts.table.next_expired(turn.now, last) {
-            self.client(key, turn, Happened::Deadline);
-            last = Some(key);
-        }
-        if self.draining.is_some_and(|end| end <= turn.now) {
-            let mut cut = 0;
-            while let Some(key) = self.parts.table.next(None) {
-                self.parts.table.remove(key);
-                cut += 1;
-            }
-            if cut > 0 {
-                self.parts
-                    .log
-                    .say("drain deadline: connections closed: ", Some(cut));
+        if self.state.drain <= now && !self.clients.is_empty() {
+            let cut = self.clients.len() as u64;
+            self.log.say("drain deadline: connections closed: ", cut);
+            for place in 0..PLACES {
+                self.clients.remove(place);
             }
         }
     }
 
     // Listeners.
 
-    /// Takes the listeners out of epoll: who connects waits with the kernel.
+    /// Leaves those who connect with the kernel, until then.
     fn pause(&mut self, until: u64) {
-        if self.accepting == Accepting::Yes {
-            for &listener in self.parts.listeners {
-                if let Ok(socket) = self.parts.net.borrow(listener) {
-                    let _ = epoll::delete(&self.epoll, socket);
-                }
-            }
-        }
-        self.accepting = Accepting::Paused(until);
+        // Taking them out does not fail.
+        let _ = self.set_accepting(false);
+        self.state.resume_at = until;
     }
 
-    fn resume(&mut self) -> Result<(), Errno> {
-        if !matches!(self.accepting, Accepting::Paused(_)) {
+    /// Puts the listeners into the epoll, or takes them out.
+    #[inline(never)]
+    fn set_accepting(&mut self, accepting: bool) -> Result<(), Errno> {
+        if self.state.accepting == accepting {
             return Ok(());
         }
-        self.accepting = Accepting::Yes;
-        for (index, &listener) in (0..).zip(self.parts.listeners) {
-            let socket = self.parts.net.borrow(listener)?;
-            match watch(
-                &self.epoll,
-                socket,
-                LISTENER << KIND | index,
-                epoll::EventFlags::IN,
-            ) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => {
-                    self.pause(monotonic_ms() + PAUSE);
-                    return Err(errno);
-                }
+        self.state.accepting = accepting;
+        for (index, &listener) in self.listeners.iter().enumerate() {
+            let socket = self.net.borrow(listener)?;
+            if accepting {
+                self.watch(socket, LISTENER + index, EventFlags::IN)?;
+            } else {
+                let _ = epoll::delete(self.epoll, socket);
             }
         }
         Ok(())
     }
 
     /// Accepts nobody any more, and ends when everybody has been served.
-    fn drain(&mut self, now: u64) {
+    fn drain(&mut self) {
+        if self.around.draining {
+            return;
+        }
         // Out of epoll before they are closed: while the successor has them, epoll
         // would go on to report a number that is another's by then.
         self.pause(NEVER);
-        self.accepting = Accepting::Never;
-        self.parts.net.retire();
-        self.draining = Some(now.saturating_add(self.drain_ms));
+        self.net.retire();
+        self.around.draining = true;
+        self.state.drain = self.around.now + self.options.drain_ms;
     }
 
     // Signals and the successor.
 
     /// Whether to end at once.
-    fn read_signals(&mut self, turn: &mut Turn<'_>) -> bool {
-        while let Ok(Some(received)) = self.parts.signals.read() {
+    fn read_signals(&mut self) -> bool {
+        while let Ok(Some(received)) = self.signals.read() {
             match received.signal {
-                Signal::USR2 | Signal::HUP => self.start_successor(turn.now),
+                Signal::USR2 | Signal::HUP => self.start_successor(),
                 Signal::TERM | Signal::INT => {
-                    if self.terminated {
+                    if self.state.terminated {
                         return true;
                     }
-                    self.terminated = true;
-                    self.terminate(turn);
+                    self.state.terminated = true;
+                    self.terminate();
                 }
                 // SIGPIPE is only blocked: a log that nobody reads must not end us.
                 _ => {}
@@ -375,100 +326,81 @@ impl<'a> Server<'a> {
         false
     }
 
-    fn terminate(&mut self, turn: &mut Turn<'_>) {
-        if self.draining.is_some() {
+    fn terminate(&mut self) {
+        if self.around.draining {
             return;
         }
         // Those who wait already have no successor to wait for.
-        for index in 0..self.parts.listeners.len() {
-            self.accept(index, turn);
+        for index in 0..LISTENERS {
+            self.accept(index);
         }
-        if self.upgrade.is_some()
-            && let Some(successor) = self.parts.net.successor()
+        if self.state.upgrade != NEVER
+            && let Some(successor) = self.net.successor()
         {
             successor.kill();
         }
-        self.parts.log.say("terminating", None);
-        self.drain(turn.now);
+        self.log.say("terminating", NONE);
+        self.drain();
     }
 
-    fn start_successor(&mut self, now: u64) {
-        if self.draining.is_some() {
+    fn start_successor(&mut self) {
+        if self.around.draining {
             return;
         }
-        if self.upgrade.is_some() {
-            return self.parts.log.say("successor already in progress", None);
+        if self.state.upgrade != NEVER {
+            return self.log.say("successor already in progress", NONE);
         }
-        match self.parts.net.start_process(self.parts.program) {
+        match self.net.start_process(self.program) {
             Ok(successor) => {
-                let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
-                let mut line = self.parts.log.begin();
-                log::write(line.push("successor ").number(pid.into()).push(" started"));
-                self.upgrade = Some(now + READY);
+                self.state.upgrade = self.around.now + READY;
+                // Edge-triggered, so that they say nothing twice: nobody takes them
+                // out before they are closed.
+                let flags = EventFlags::IN | EventFlags::ET;
+                let about = epoll::EventData::new_u64(SUCCESSOR as u64);
                 if let Some(channel) = successor.channel() {
-                    let _ = watch(
-                        &self.epoll,
-                        channel,
-                        SUCCESSOR << KIND,
-                        epoll::EventFlags::IN,
-                    );
+                    let _ = epoll::add(self.epoll, channel, about, flags);
                 }
                 if let Some(pidfd) = successor.pidfd() {
-                    let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-                    let _ = watch(&self.epoll, pidfd, SUCCESSOR << KIND, flags);
+                    let _ = epoll::add(self.epoll, pidfd, about, flags);
                 }
+                let pid = successor.pid();
+                self.log_successor(pid, " started");
             }
-            Err(error) => self.parts.log.fail("successor failed: ", &error),
+            Err(error) => self.log.fail("successor failed: ", error.into()),
         }
     }
 
-    fn look_after_successor(&mut self, now: u64) {
-        let Some(end) = self.upgrade else { return };
-        let Some(successor) = self.parts.net.successor() else {
-            self.upgrade = None;
+    fn look_after_successor(&mut self) {
+        if self.state.upgrade == NEVER {
+            return;
+        }
+        let left = self.state.upgrade.saturating_sub(self.around.now);
+        let Some(successor) = self.net.successor() else {
             return;
         };
-        let deadline = Deadline::after_ms(end.saturating_sub(now));
-        let Some(outcome) = successor.try_wait(deadline) else {
+        let Some(outcome) = successor.try_wait(Deadline::after_ms(left)) else {
             return;
         };
-        if let Some(channel) = successor.channel() {
-            let _ = epoll::delete(&self.epoll, channel);
-        }
-        if let Some(pidfd) = successor.pidfd() {
-            let _ = epoll::delete(&self.epoll, pidfd);
-        }
-        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
-        self.upgrade = None;
+        self.state.upgrade = NEVER;
         match outcome {
             Ok(()) => {
-                let mut line = self.parts.log.begin();
-                log::write(line.push("successor ").number(pid.into()).push(" ready"));
-                if self.draining.is_none() {
-                    self.drain(now);
-                }
+                let pid = successor.pid();
+                self.log_successor(pid, " ready");
+                self.drain();
             }
-            Err(failure) => self.parts.log.fail("successor failed: ", &failure),
+            Err(failure) => self.log.fail("successor failed: ", failure.into()),
         }
     }
-}
 
-/// What is the same for all events that were taken at a time.
-struct Turn<'a> {
-    now: u64,
-    scratch: &'a mut [u8],
+    #[inline(never)]
+    fn log_successor(&self, pid: rustix::process::Pid, what: &str) {
+        let pid = pid.as_raw_nonzero().get().unsigned_abs();
+        let mut line = self.log.begin();
+        log::write(line.push("successor ").number(pid.into()).push(what));
+    }
 }
 
 const NO_EVENT: epoll::Event = epoll::Event {
-    flags: epoll::EventFlags::empty(),
+    flags: EventFlags::empty(),
     data: epoll::EventData::new_u64(0),
 };
-
-fn watch(
-    epoll: &OwnedFd,
-    fd: BorrowedFd<'_>,
-    data: u64,
-    flags: epoll::EventFlags,
-) -> Result<(), Errno> {
-    epoll::add(epoll, fd, epoll::EventData::new_u64(data), flags)
-}

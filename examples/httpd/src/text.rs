@@ -1,6 +1,4 @@
-//! Pure. Text in a buffer of fixed size.
-
-use core::fmt;
+//! Pure. Text in a buffer of fixed size, numbers in text, lists of words.
 
 /// The longest text: a line of the log, an answer.
 pub const LONGEST: usize = 512;
@@ -9,7 +7,7 @@ pub const LONGEST: usize = 512;
 ///
 /// It has one size, and what it does is not inlined: most of the program's lines
 /// call it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Text {
     length: usize,
     bytes: [u8; LONGEST],
@@ -27,26 +25,16 @@ impl Text {
 
     /// `text.push(bytes)` — Appends.
     pub fn push(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
-        self.append(bytes.as_ref());
-        self
+        self.append(bytes.as_ref())
     }
 
     /// `text.number(n)` — Appends a number in decimal digits.
     #[inline(never)]
-    pub fn number(&mut self, mut number: u64) -> &mut Self {
-        // u64::MAX has 20.
-        let mut digits = [b'0'; 20];
-        let mut first = digits.len();
-        for digit in digits.iter_mut().rev() {
-            *digit += (number % 10) as u8;
-            number /= 10;
-            first -= 1;
-            if number == 0 {
-                break;
-            }
+    pub fn number(&mut self, number: u64) -> &mut Self {
+        if number >= 10 {
+            self.number(number / 10);
         }
-        self.append(digits.get(first..).unwrap_or_default());
-        self
+        self.append(&[b'0' + (number % 10) as u8])
     }
 
     /// `text.end_with(byte)` — Appends, if need be over the last byte.
@@ -74,13 +62,14 @@ impl Text {
     }
 
     #[inline(never)]
-    fn append(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8]) -> &mut Self {
         for &byte in bytes {
             if let Some(place) = self.bytes.get_mut(self.length) {
                 *place = byte;
                 self.length += 1;
             }
         }
+        self
     }
 }
 
@@ -90,16 +79,60 @@ impl Default for Text {
     }
 }
 
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.append(text.as_bytes());
-        Ok(())
+/// `decimal(text)` — The number that is written there in decimal digits and
+/// nothing else.
+#[must_use]
+#[inline(never)]
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    let mut number = None;
+    for &byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = Some(
+            number
+                .unwrap_or(0_u64)
+                .checked_mul(10)?
+                .checked_add(digit.into())?,
+        );
     }
+    number
 }
 
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+/// Words with commas between them.
+///
+/// As a table of strings, each of them would need an address and a length, and
+/// to match on them takes code for each.
+#[derive(Clone, Copy, Debug)]
+pub struct List(&'static str);
+
+impl List {
+    /// `List::new("one,two")` — These words.
+    #[must_use]
+    pub const fn new(words: &'static str) -> Self {
+        List(words)
+    }
+
+    /// `list.place_of(word)` — Which one it is, counted from 0. What is not in
+    /// the list is behind all that are.
+    #[must_use]
+    #[inline(never)]
+    pub fn place_of(self, word: &[u8]) -> usize {
+        self.words()
+            .position(|one| one == word)
+            .unwrap_or(usize::MAX)
+    }
+
+    /// `list.at(place)` — The word there.
+    #[must_use]
+    #[inline(never)]
+    pub fn at(self, place: usize) -> &'static [u8] {
+        self.words().nth(place).unwrap_or_default()
+    }
+
+    fn words(self) -> impl Iterator<Item = &'static [u8]> {
+        self.0.as_bytes().split(|&byte| byte == b',')
     }
 }
 
@@ -113,6 +146,24 @@ mod tests {
             let mut text = Text::new();
             text.number(number);
             assert_eq!(text.as_bytes(), std::format!("{number}").as_bytes());
+            assert_eq!(decimal(text.as_bytes()), Some(number));
+        }
+    }
+
+    #[test]
+    fn only_digits_are_numbers() {
+        assert_eq!(decimal(b"007"), Some(7));
+        for text in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1x",
+            "1:",
+            "1/",
+            "18446744073709551616",
+        ] {
+            assert_eq!(decimal(text.as_bytes()), None, "{text:?}");
         }
     }
 
@@ -130,5 +181,18 @@ mod tests {
         let mut text = Text::new();
         text.push("ab").end_with(b'\n');
         assert_eq!(text.as_bytes(), b"ab\n");
+    }
+
+    #[test]
+    fn words_have_places() {
+        let list = List::new("one,,three");
+        for (place, word) in ["one", "", "three"].into_iter().enumerate() {
+            assert_eq!(list.place_of(word.as_bytes()), place);
+            assert_eq!(list.at(place), word.as_bytes());
+        }
+        for word in ["thre", "threes", "one,", ","] {
+            assert_eq!(list.place_of(word.as_bytes()), usize::MAX, "{word}");
+        }
+        assert_eq!(list.at(3), b"");
     }
 }

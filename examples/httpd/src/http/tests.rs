@@ -3,41 +3,39 @@
 use super::*;
 use std::{format, string::String, vec, vec::Vec};
 
-/// Feeds pieces; says how many bytes the head had, and what it was.
-fn feed(pieces: &[&[u8]]) -> (usize, Progress) {
+/// Feeds pieces; says how many bytes the head had, what it was, and what it
+/// said if it was a request.
+fn feed(pieces: &[&[u8]]) -> (usize, Progress, Option<Request>) {
     let mut parser = Parser::new();
     let mut total = 0;
     for piece in pieces {
         let (used, progress) = parser.feed(piece);
         total += used;
         if progress != Progress::More {
-            return (total, progress);
+            let whole = progress == Progress::Request;
+            return (total, progress, whole.then(|| *parser.request()));
         }
         assert_eq!(used, piece.len());
     }
-    (total, Progress::More)
-}
-
-fn parse(head: &str) -> Progress {
-    feed(&[head.as_bytes()]).1
+    (total, Progress::More, None)
 }
 
 fn request(head: &str) -> Request {
-    match parse(head) {
-        Progress::Request(request) => request,
-        other => panic!("{other:?}: {head:?}"),
+    match feed(&[head.as_bytes()]) {
+        (_, Progress::Request, Some(request)) => request,
+        (_, other, _) => panic!("{other:?}: {head:?}"),
     }
 }
 
 fn refused(head: &str) -> Status {
-    match parse(head) {
+    match feed(&[head.as_bytes()]).1 {
         Progress::Refused(status) => status,
         other => panic!("{other:?}: {head:?}"),
     }
 }
 
 fn status(head: &str) -> Status {
-    request(head).reply().0.status
+    request(head).reply().status
 }
 
 /// A request with some fields.
@@ -53,10 +51,11 @@ fn plain_request_is_understood() {
         Request {
             method: Method::Get,
             target: Target::Info,
+            delay: 0,
             keep: true,
             old: false,
-            length: 0,
             expects_continue: false,
+            length: 0,
         }
     );
     assert_eq!(
@@ -67,36 +66,36 @@ fn plain_request_is_understood() {
 
 #[test]
 fn targets_are_told_apart() {
-    for (target, meant) in [
-        ("/", Target::Info),
-        ("/?x=/sleep/5", Target::Info),
-        ("/healthz", Target::Health),
-        ("/healthz?", Target::Health),
-        ("/healthz/", Target::Nothing),
-        ("/sleep/0", Target::Sleep(0)),
-        ("/sleep/007", Target::Sleep(7)),
-        ("/sleep/60000", Target::Sleep(60_000)),
-        ("/sleep/60001", Target::LongSleep),
-        ("/sleep/4294967296", Target::LongSleep),
-        ("/sleep/18446744073709551", Target::LongSleep),
-        ("/sleep/184467440737095516", Target::LongSleep),
-        ("/sleep/1844674407370955161", Target::Nothing),
-        ("/sleep/", Target::Nothing),
-        ("/sleep", Target::Nothing),
-        ("/sleep/-1", Target::Nothing),
-        ("/sleep/1x", Target::Nothing),
-        ("/favicon.ico", Target::Nothing),
-        ("//", Target::Nothing),
-        ("/%2e%2e/etc/passwd", Target::Nothing),
-        ("http://a", Target::Info),
-        ("http://a/", Target::Info),
-        ("HTTP://a:80/healthz", Target::Health),
-        ("https://[::1]:80/sleep/3?x", Target::Sleep(3)),
-        ("http://a?x", Target::Info),
-        ("*", Target::Server),
+    for (target, meant, delay) in [
+        ("/", Target::Info, 0),
+        ("/?x=/sleep/5", Target::Info, 0),
+        ("/healthz", Target::Health, 0),
+        ("/healthz?", Target::Health, 0),
+        ("/healthz/", Target::Nothing, 0),
+        ("/sleep/0", Target::Info, 0),
+        ("/sleep/007", Target::Info, 7),
+        ("/sleep/60000", Target::Info, 60_000),
+        ("/sleep/60001", Target::Impossible, 0),
+        ("/sleep/4294967296", Target::Impossible, 0),
+        ("/sleep/18446744073709551", Target::Impossible, 0),
+        ("/sleep/184467440737095516", Target::Impossible, 0),
+        ("/sleep/1844674407370955161", Target::Nothing, 0),
+        ("/sleep/", Target::Nothing, 0),
+        ("/sleep", Target::Nothing, 0),
+        ("/sleep/-1", Target::Nothing, 0),
+        ("/sleep/1x", Target::Nothing, 0),
+        ("/favicon.ico", Target::Nothing, 0),
+        ("//", Target::Nothing, 0),
+        ("/%2e%2e/etc/passwd", Target::Nothing, 0),
+        ("http://a", Target::Info, 0),
+        ("http://a/", Target::Info, 0),
+        ("HTTP://a:80/healthz", Target::Health, 0),
+        ("https://[::1]:80/sleep/3?x", Target::Info, 3),
+        ("http://a?x", Target::Info, 0),
+        ("*", Target::Impossible, 0),
     ] {
         let asked = request(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert_eq!(asked.target, meant, "{target}");
+        assert_eq!((asked.target, asked.delay), (meant, delay), "{target}");
     }
     for target in [
         "", "x", "ftp://a/", "http:/a", "http:a", "**", "/a#b", "/\x7f", "/ö", "a:80",
@@ -211,6 +210,7 @@ fn body_lengths_are_numbers_and_come_once() {
         "18446744073709551616",
         "1e3",
         "five",
+        "0000000000000000000000001",
     ] {
         let head = with(&format!("Content-Length: {value}\r\n"));
         assert_eq!(refused(&head), Status::BadRequest, "{value:?}");
@@ -254,7 +254,7 @@ fn host_is_wanted_once() {
 fn only_a_body_is_waited_for() {
     let asked = request(&with("Expect: 100-Continue\r\nContent-Length: 3\r\n"));
     assert!(asked.expects_continue);
-    assert!(!asked.reply().0.close);
+    assert!(!asked.reply().close);
     assert!(!request(&with("Expect: 100-continue\r\n")).expects_continue);
     assert_eq!(
         refused(&with("Expect: the-unexpected\r\n")),
@@ -264,7 +264,7 @@ fn only_a_body_is_waited_for() {
     let old = "GET / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
     assert!(!request(old).expects_continue);
     let post = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
-    let reply = request(post).reply().0;
+    let reply = request(post).reply();
     assert_eq!(
         (reply.status, reply.close),
         (Status::MethodNotAllowed, true)
@@ -329,7 +329,7 @@ fn lines_that_go_on_and_bytes_that_have_no_place_are_refused() {
     assert_eq!(status(&with("A: ä\tö\r\n")), Status::Ok);
     assert_eq!(
         feed(&[b"\x16\x03\x01\x02\x00"]),
-        (1, Progress::Refused(Status::BadRequest))
+        (1, Progress::Refused(Status::BadRequest), None)
     );
 }
 
@@ -399,14 +399,8 @@ fn pieces_make_no_difference() {
 #[test]
 fn what_follows_a_head_is_left_alone() {
     let two = "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
-    let (first, progress) = feed(&[two.as_bytes()]);
-    assert!(matches!(
-        progress,
-        Progress::Request(Request {
-            target: Target::Info,
-            ..
-        })
-    ));
+    let (first, _, asked) = feed(&[two.as_bytes()]);
+    assert_eq!(asked.unwrap().target, Target::Info);
     assert_eq!(request(&two[first..]).target, Target::Health);
 }
 
@@ -439,7 +433,7 @@ fn garbage_leads_to_an_answer_or_to_more() {
         let whole = feed(&[&bytes]);
         let at = random(bytes.len() + 1);
         assert_eq!(feed(&[&bytes[..at], &bytes[at..]]), whole);
-        if let Progress::Request(request) = whole.1 {
+        if let Some(request) = whole.2 {
             assert!(request.length <= LONGEST_BODY);
             let _ = request.reply();
         }
@@ -463,27 +457,26 @@ fn answers_are_exactly_as_promised() {
         generation: 3,
         tag: b"two words",
     };
-    let (reply, delay) = request("GET /sleep/5 HTTP/1.1\r\nHost: a\r\n\r\n").reply();
-    assert_eq!(delay, 5);
+    let reply = request("GET /sleep/5 HTTP/1.1\r\nHost: a\r\n\r\n").reply();
     assert_eq!(
         render(reply, &identity),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\n\r\n\
          pid=12 generation=3 tag=two words\n"
     );
-    let (reply, _) = request("HEAD /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").reply();
+    let reply = request("HEAD /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").reply();
     assert_eq!(
         render(reply, &identity),
         "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 3\r\n\
          Connection: keep-alive\r\n\r\n"
     );
-    let (reply, _) = request("PUT / HTTP/1.0\r\n\r\n").reply();
+    let reply = request("PUT / HTTP/1.0\r\n\r\n").reply();
     let text = render(reply, &identity);
     assert!(text.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"));
     assert!(text.contains("\r\nAllow: GET, HEAD\r\n"));
     assert!(text.contains("\r\nConnection: close\r\n"));
     assert!(text.ends_with("\r\n\r\n405 Method Not Allowed\n"));
     assert_eq!(
-        render(Reply::go_on(), &identity),
+        render(Reply::last(Status::Continue, false), &identity),
         "HTTP/1.1 100 Continue\r\n\r\n"
     );
 }
@@ -496,11 +489,11 @@ fn longest_answers_fit() {
         Status::MethodNotAllowed,
         Status::HeaderFieldsTooLarge,
     ] {
-        for page in [Page::Status, Page::Health, Page::Info] {
+        for health in [true, false] {
             for close in [true, false] {
                 let reply = Reply {
                     status,
-                    page,
+                    health,
                     head_only: false,
                     close,
                     old: true,
