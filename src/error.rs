@@ -123,6 +123,7 @@ operations! {
     Execve "execve"
     Fcntl "fcntl"
     Flock "flock"
+    Futex "futex"
     Getpeername "getpeername"
     Getsockname "getsockname"
     Getsockopt "getsockopt"

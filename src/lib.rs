@@ -83,6 +83,7 @@
 //! | `spawn`, `spawn/child` | the start of a successor; what runs between clone and execve |
 //! | `ready` | the control channel: [`Successor`], [`Predecessor`] |
 //! | [`signal`] | signals as something to read |
+//! | `drain` | [`Drain`]: open connections, counted and waited for |
 //! | `error`, `slot`, `time` | [`Error`]; one place of the table; [`Deadline`] |
 //! | `sys` | the system calls that rustix has not |
 #![no_std]
@@ -90,6 +91,7 @@
 pub mod activation;
 pub mod addr;
 mod changes;
+mod drain;
 mod environ;
 mod error;
 mod fd_plan;
@@ -106,6 +108,7 @@ mod sys;
 mod time;
 
 pub use changes::Changes;
+pub use drain::{Counted, Drain};
 pub use environ::{Args, Environ};
 pub use error::{Error, Operation};
 pub use net::{Entry, Handle, InheritError, InheritOptions, Net, NetView, Refused, Unclaimed};
