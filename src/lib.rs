@@ -83,6 +83,7 @@
 //! | `spawn`, `spawn/child` | the start of a successor; what runs between clone and execve |
 //! | `ready` | the control channel: [`Successor`], [`Predecessor`] |
 //! | [`signal`] | signals as something to read |
+//! | `capsule` | [`Capsule`]: state for a successor, in memory that cannot change any more |
 //! | `drain` | [`Drain`]: open connections, counted and waited for |
 //! | `error`, `slot`, `time` | [`Error`]; one place of the table; [`Deadline`] |
 //! | `sys` | the system calls that rustix has not |
@@ -90,6 +91,7 @@
 
 pub mod activation;
 pub mod addr;
+mod capsule;
 mod changes;
 mod drain;
 mod environ;
@@ -107,6 +109,7 @@ mod spawn;
 mod sys;
 mod time;
 
+pub use capsule::{Capsule, CapsuleError};
 pub use changes::Changes;
 pub use drain::{Counted, Drain};
 pub use environ::{Args, Environ};

@@ -364,6 +364,14 @@ pub(crate) fn open_to_read(path: &CStr) -> Result<OwnedFd, Error> {
     open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY)
 }
 
+/// memfd_create(name, flags | MFD_CLOEXEC).
+pub(crate) fn memfd(name: &CStr, flags: u32) -> Result<OwnedFd, Error> {
+    let what = what(Operation::MemfdCreate, raw::__NR_memfd_create);
+    let (name, flags) = (name.as_ptr() as usize, (flags | raw::MFD_CLOEXEC) as usize);
+    // SAFETY: `name` ends in a NUL; makes a new fd.
+    unsafe { open_call(what, name, flags, 0, 0) }
+}
+
 /// flock(fd, LOCK_EX | LOCK_NB).
 pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Error> {
     let what = what(Operation::Flock, raw::__NR_flock);

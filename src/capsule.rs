@@ -1,0 +1,480 @@
+//! State that a process leaves to its successor: bytes in memory that cannot change any more.
+
+use core::ffi::CStr;
+use core::fmt;
+
+use linux_raw_sys::general::{MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{self, SealFlags};
+use rustix::io::{self, Errno};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::{During, Error, Operation};
+use crate::socket::above_stdio;
+use crate::sys;
+
+/// Bytes of a known version and length, in a file in memory (memfd) that is sealed.
+///
+/// It travels as any other fd of the table, by its name: the predecessor makes one with
+/// [`seal`](Self::seal) and [`insert`](crate::NetView::insert)s it before it starts a successor;
+/// the successor [`claim`](crate::NetView::claim)s it. As it stays in the table like all others,
+/// and would go to the next successor as well, each side closes it when it is done with: the
+/// successor when it has read it, the predecessor when the successor has failed.
+///
+/// What the bytes mean is the program's affair; a new program can find the state of an older or,
+/// after a step back, of a newer one. Hence the version: one that is not known is told by
+/// [`check_version`](Self::check_version), and is no reason to end.
+///
+/// The fd is borrowed. Nothing is allocated, nothing mapped, and the offset of the file, which
+/// all its copies share, stays at 0: it can be read from several threads and processes at once.
+/// Who has no crate for it reads 32 bytes first: `gracenet capsule`, the version in four bytes,
+/// four that are 0, and the length of the rest in eight; numbers are little-endian.
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::{Capsule, Net};
+///
+/// let mut net: Net<8> = Net::new();
+/// let web = net.listen("tcp", "127.0.0.1:0")?;
+/// // Before a successor is started:
+/// let state = net.insert("state", Capsule::seal(2, &[b"served ", b"1234"])?)?;
+///
+/// // In the successor, where `state` is `net.claim("state")`:
+/// let capsule = Capsule::open(net.borrow(state)?)?;
+/// let mut buffer = [0; 64];
+/// match capsule.version() {
+///     2 => assert_eq!(capsule.read(&mut buffer)?, b"served 1234"),
+///     other => eprintln!("state of version {other}: starting without"),
+/// }
+/// net.close(state)?;
+/// # let _ = web;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Capsule<'fd> {
+    fd: BorrowedFd<'fd>,
+    version: u32,
+    length: u64,
+}
+
+impl<'fd> Capsule<'fd> {
+    /// `Capsule::seal(version, parts)` — these bytes, one part behind the other, for good.
+    ///
+    /// The fd is the caller's. It is CLOEXEC and no standard stream; the memory is freed with its
+    /// last copy, in whatever process. It counts as this process' memory, for a cgroup too.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is left of it.
+    /// - `memfd_create: os error 24` (EMFILE): RLIMIT_NOFILE is reached.
+    /// - `memfd_create: os error 38` (ENOSYS): the kernel is too old.
+    /// - `pwrite: os error 12`, `28` (ENOMEM, ENOSPC): there is not so much memory.
+    /// - `pwrite: os error 27` (EFBIG): RLIMIT_FSIZE, which holds for memory too. It is looked at
+    ///   before, so that there is no SIGXFSZ.
+    ///
+    /// # Linux
+    ///
+    /// Needs 3.17. From 6.3 on the file can never be made executable (MFD_NOEXEC_SEAL), as
+    /// machines with `vm.memfd_noexec` want it.
+    ///
+    /// # References
+    ///
+    /// - [memfd_create(2)](https://man7.org/linux/man-pages/man2/memfd_create.2.html)
+    /// - [F_ADD_SEALS(2const)](https://man7.org/linux/man-pages/man2/F_ADD_SEALS.2const.html)
+    #[doc(alias = "memfd_create")]
+    #[doc(alias = "F_ADD_SEALS")]
+    pub fn seal(version: u32, parts: &[&[u8]]) -> Result<OwnedFd, Error> {
+        let lengths = parts.iter().map(|part| part.len() as u64);
+        let length = lengths.fold(0_u64, u64::saturating_add);
+        let size = length.saturating_add(HEADER as u64);
+        if getrlimit(Resource::Fsize)
+            .current
+            .is_some_and(|limit| size > limit)
+        {
+            return Err(Error::new(Operation::Pwrite, Errno::FBIG));
+        }
+        let fd = above_stdio(create()?)?;
+        let mut at = write_at(&fd, 0, &header(version, length))?;
+        for part in parts {
+            at = write_at(&fd, at, part)?;
+        }
+        fs::fcntl_add_seals(&fd, SEALS | SealFlags::SEAL).during(Operation::Fcntl)?;
+        Ok(fd)
+    }
+
+    /// `Capsule::open(fd)` — looks whether `fd` is a capsule, whole, and sealed so that nobody
+    /// can change it while it is read.
+    ///
+    /// # Errors
+    ///
+    /// [`CapsuleError`]; the fd is as it was.
+    pub fn open(fd: BorrowedFd<'fd>) -> Result<Capsule<'fd>, CapsuleError> {
+        // First: what is sealed now stays so, and what is read after this can be relied upon.
+        let seals = match fs::fcntl_get_seals(fd) {
+            Ok(seals) => seals,
+            // No file in memory.
+            Err(Errno::INVAL) => return Err(CapsuleError::NoCapsule),
+            Err(errno) => return Err(Error::new(Operation::Fcntl, errno).into()),
+        };
+        let size = fs::fstat(fd).during(Operation::Stat)?.st_size as u64;
+        let mut header = [0; HEADER];
+        let found = read_at(fd, 0, &mut header)?;
+        let (magic, version, reserved, length) = fields(&header);
+        if found < MAGIC.len() || magic != *MAGIC || reserved != 0 {
+            return Err(CapsuleError::NoCapsule);
+        }
+        if !seals.contains(SEALS) {
+            return Err(CapsuleError::Unsealed);
+        }
+        match size.checked_sub(HEADER as u64) {
+            Some(behind) if behind == length => Ok(Capsule {
+                fd,
+                version,
+                length,
+            }),
+            behind => Err(CapsuleError::Length {
+                said: length,
+                found: behind.unwrap_or(0),
+            }),
+        }
+    }
+
+    /// What [`seal`](Self::seal) was told: which form the bytes have.
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// `capsule.check_version(version)` — the capsule, if it has this version.
+    ///
+    /// # Errors
+    ///
+    /// [`CapsuleError::Version`], which says what it has.
+    pub const fn check_version(self, version: u32) -> Result<Capsule<'fd>, CapsuleError> {
+        if self.version == version {
+            Ok(self)
+        } else {
+            Err(CapsuleError::Version {
+                found: self.version,
+            })
+        }
+    }
+
+    /// How many bytes there are.
+    pub const fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// `capsule.read_at(offset, buffer)` — the bytes from there on: how many of them.
+    ///
+    /// It is less than the buffer holds only where the capsule ends, and 0 behind its end.
+    ///
+    /// # Errors
+    ///
+    /// - `pread`: the fd cannot be read.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        if offset >= self.length {
+            return Ok(0);
+        }
+        read_at(self.fd, offset.saturating_add(HEADER as u64), buffer)
+    }
+
+    /// `capsule.read(buffer)` — all of it, in the first part of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// - [`CapsuleError::TooLong`]: it does not fit. Nothing has been read.
+    /// - [`CapsuleError::Failed`]: the fd cannot be read.
+    pub fn read<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b mut [u8], CapsuleError> {
+        let (length, room) = (self.length, buffer.len());
+        let fits = usize::try_from(length)
+            .ok()
+            .and_then(|length| buffer.get_mut(..length));
+        let buffer = fits.ok_or(CapsuleError::TooLong { length, room })?;
+        match self.read_at(0, buffer)? {
+            read if read == buffer.len() => Ok(buffer),
+            read => Err(CapsuleError::Length {
+                said: length,
+                found: read as u64,
+            }),
+        }
+    }
+}
+
+/// Why there is no state to be had of an fd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CapsuleError {
+    /// It is something else: no file in memory, or one without the mark of a capsule.
+    NoCapsule,
+    /// It is one, but is not sealed: it could change while it is read.
+    Unsealed,
+    /// It is one, but not whole, or more than that.
+    Length {
+        /// How many bytes it says it has.
+        said: u64,
+        /// How many there are.
+        found: u64,
+    },
+    /// It is one of another version.
+    Version {
+        /// Which.
+        found: u32,
+    },
+    /// It does not fit where it should be read to.
+    TooLong {
+        /// How many bytes it has.
+        length: u64,
+        /// How many there is room for.
+        room: usize,
+    },
+    /// A system call failed.
+    Failed(Error),
+}
+
+impl From<Error> for CapsuleError {
+    fn from(error: Error) -> CapsuleError {
+        CapsuleError::Failed(error)
+    }
+}
+
+impl fmt::Display for CapsuleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CapsuleError::NoCapsule => f.write_str("not a capsule"),
+            CapsuleError::Unsealed => f.write_str("the capsule is not sealed"),
+            CapsuleError::Length { said, found } => {
+                write!(f, "the capsule has {found} bytes of {said}")
+            }
+            CapsuleError::Version { found } => {
+                write!(f, "the capsule has the unknown version {found}")
+            }
+            CapsuleError::TooLong { length, room } => {
+                write!(f, "the capsule has {length} bytes, and {room} fit")
+            }
+            CapsuleError::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for CapsuleError {}
+
+const MAGIC: &[u8; 16] = b"gracenet capsule";
+
+/// The magic, the version, four bytes for later, and the length of what follows.
+const HEADER: usize = 32;
+
+/// Without which a capsule could change under its reader.
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::WRITE);
+
+/// Goes with [`fields`].
+fn header(version: u32, length: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    let fields = MAGIC
+        .iter()
+        .copied()
+        .chain(version.to_le_bytes())
+        .chain([0; 4])
+        .chain(length.to_le_bytes());
+    for (byte, field) in header.iter_mut().zip(fields) {
+        *byte = field;
+    }
+    header
+}
+
+/// Goes with [`header`].
+fn fields(header: &[u8; HEADER]) -> ([u8; 16], u32, u32, u64) {
+    let (magic, rest) = split(header);
+    let (version, rest) = split(rest);
+    let (reserved, rest) = split(rest);
+    let (length, _) = split(rest);
+    (
+        magic,
+        u32::from_le_bytes(version),
+        u32::from_le_bytes(reserved),
+        u64::from_le_bytes(length),
+    )
+}
+
+/// The first `N` bytes, and the others. Zeros where there are not so many, which does not occur.
+fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
+    match bytes.split_first_chunk() {
+        Some((first, rest)) => (*first, rest),
+        None => ([0; N], &[]),
+    }
+}
+
+fn create() -> Result<OwnedFd, Error> {
+    const NAME: &CStr = c"gracenet-capsule";
+    match sys::memfd(NAME, MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL) {
+        // Before Linux 6.3.
+        Err(error) if error.is(Errno::INVAL) => sys::memfd(NAME, MFD_ALLOW_SEALING),
+        created => created,
+    }
+}
+
+/// Writes all of it: where it ends. The offset of the file stays.
+fn write_at(fd: &OwnedFd, mut at: u64, mut bytes: &[u8]) -> Result<u64, Error> {
+    while !bytes.is_empty() {
+        let written = match io::pwrite(fd, bytes, at) {
+            Err(Errno::INTR) => continue,
+            // Not an answer that the kernel gives, but one on which this would go on for ever.
+            Ok(0) => Err(Errno::IO),
+            written => written,
+        };
+        let written = written.during(Operation::Pwrite)?;
+        bytes = bytes.get(written..).unwrap_or(&[]);
+        at = at.saturating_add(written as u64);
+    }
+    Ok(at)
+}
+
+/// Reads until the buffer is full or the file ends: how much. The offset of the file stays.
+fn read_at(fd: BorrowedFd<'_>, at: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+    let mut done = 0;
+    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match io::pread(fd, rest, at.saturating_add(done as u64)) {
+            Ok(0) => break,
+            Ok(read) => done = done.saturating_add(read),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno).during(Operation::Pread),
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use rustix::fd::AsFd as _;
+    use std::string::ToString as _;
+    use std::vec::Vec;
+
+    /// A file in memory with these bytes and these seals.
+    fn memfd(bytes: &[u8], seals: SealFlags) -> OwnedFd {
+        let fd = create().unwrap();
+        write_at(&fd, 0, bytes).unwrap();
+        fs::fcntl_add_seals(&fd, seals).unwrap();
+        fd
+    }
+
+    fn refused(fd: OwnedFd) -> CapsuleError {
+        Capsule::open(fd.as_fd()).unwrap_err()
+    }
+
+    #[test]
+    fn what_was_sealed_is_read_back_and_the_offset_stays() {
+        let fd = Capsule::seal(7, &[b"one", b"", b" and two"]).unwrap();
+        let capsule = Capsule::open(fd.as_fd()).unwrap();
+        assert_eq!(capsule.version(), 7);
+        assert_eq!((capsule.len(), capsule.is_empty()), (11, false));
+        for _ in 0..2 {
+            let mut buffer = [b'x'; 16];
+            assert_eq!(capsule.read(&mut buffer).unwrap(), b"one and two");
+            assert_eq!(&buffer[11..], b"xxxxx");
+        }
+        let mut buffer = [0; 4];
+        assert_eq!(capsule.read_at(4, &mut buffer), Ok(4));
+        assert_eq!(&buffer, b"and ");
+        assert_eq!(capsule.read_at(8, &mut buffer), Ok(3));
+        assert_eq!(&buffer[..3], b"two");
+        for end in [11, 12, u64::MAX] {
+            assert_eq!(capsule.read_at(end, &mut buffer), Ok(0));
+        }
+        assert_eq!(fs::seek(&fd, fs::SeekFrom::Current(0)), Ok(0));
+    }
+
+    #[test]
+    fn capsule_without_bytes_and_one_with_many() {
+        let fd = Capsule::seal(0, &[]).unwrap();
+        let capsule = Capsule::open(fd.as_fd()).unwrap();
+        assert!(capsule.is_empty());
+        assert_eq!(capsule.read(&mut []).unwrap(), b"");
+
+        let part: Vec<u8> = (0..1_000_003_u32)
+            .map(|index| (index % 251) as u8)
+            .collect();
+        let fd = Capsule::seal(u32::MAX, &[&part, &part]).unwrap();
+        let capsule = Capsule::open(fd.as_fd()).unwrap();
+        let mut buffer = std::vec![0; 3_000_000];
+        let read = capsule.read(&mut buffer).unwrap();
+        assert!(*read == [part.as_slice(), &part].concat());
+        let mut byte = [0];
+        assert_eq!(capsule.read_at(1_000_003 + 250, &mut byte), Ok(1));
+        assert_eq!(byte, [250]);
+    }
+
+    #[test]
+    fn nobody_can_change_a_capsule() {
+        let fd = Capsule::seal(1, &[b"state"]).unwrap();
+        assert_eq!(io::pwrite(&fd, b"x", 40), Err(Errno::PERM));
+        assert_eq!(fs::ftruncate(&fd, 0), Err(Errno::PERM));
+        assert_eq!(fs::ftruncate(&fd, 4096), Err(Errno::PERM));
+        assert_eq!(
+            fs::fcntl_add_seals(&fd, SealFlags::FUTURE_WRITE),
+            Err(Errno::PERM)
+        );
+        assert_eq!(io::fcntl_getfd(&fd), Ok(io::FdFlags::CLOEXEC));
+    }
+
+    #[test]
+    fn unknown_version_is_told() {
+        let fd = Capsule::seal(3, &[b"state"]).unwrap();
+        let capsule = Capsule::open(fd.as_fd()).unwrap();
+        assert_eq!(
+            capsule.check_version(2).unwrap_err(),
+            CapsuleError::Version { found: 3 }
+        );
+        let capsule = capsule.check_version(3).unwrap();
+        let error = capsule.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(error, CapsuleError::TooLong { length: 5, room: 4 });
+        assert_eq!(error.to_string(), "the capsule has 5 bytes, and 4 fit");
+    }
+
+    #[test]
+    fn what_is_no_capsule_is_told_apart_from_one_that_is_damaged() {
+        let whole = [header(1, 5).as_slice(), b"state"].concat();
+        let all = SEALS | SealFlags::SEAL;
+        assert!(Capsule::open(memfd(&whole, SEALS).as_fd()).is_ok());
+
+        // No file in memory; none with the mark; one that is to be understood later.
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        assert_eq!(refused(reader), CapsuleError::NoCapsule);
+        drop(writer);
+        let null = fs::open("/dev/null", fs::OFlags::RDONLY, fs::Mode::empty()).unwrap();
+        assert_eq!(refused(null), CapsuleError::NoCapsule);
+        assert_eq!(refused(memfd(b"", all)), CapsuleError::NoCapsule);
+        assert_eq!(refused(memfd(&[0; 64], all)), CapsuleError::NoCapsule);
+        assert_eq!(refused(memfd(&whole[1..], all)), CapsuleError::NoCapsule);
+        assert_eq!(refused(memfd(&MAGIC[..15], all)), CapsuleError::NoCapsule);
+        let mut later = whole.clone();
+        later[20] = 1;
+        assert_eq!(refused(memfd(&later, all)), CapsuleError::NoCapsule);
+
+        for missing in [SealFlags::SHRINK, SealFlags::GROW, SealFlags::WRITE] {
+            let fd = memfd(&whole, all - missing);
+            assert_eq!(refused(fd), CapsuleError::Unsealed);
+        }
+
+        let length = |said, found| CapsuleError::Length { said, found };
+        for (cut, expected) in [
+            (&whole[..36], length(5, 4)),
+            (&whole[..32], length(5, 0)),
+            (&whole[..24], length(0, 0)),
+            (&whole[..16], length(0, 0)),
+            (&[whole.as_slice(), b"!"].concat(), length(5, 6)),
+        ] {
+            assert_eq!(refused(memfd(cut, all)), expected);
+        }
+        let huge = header(1, u64::MAX);
+        assert_eq!(refused(memfd(&huge, all)), length(u64::MAX, 0));
+    }
+}
