@@ -129,6 +129,7 @@ operations! {
     Getsockopt "getsockopt"
     Ioctl "ioctl"
     Kill "kill"
+    Link "link"
     Listen "listen"
     MemfdCreate "memfd_create"
     Open "open"
@@ -139,6 +140,7 @@ operations! {
     Pwrite "pwrite"
     Read "read"
     Recv "recv"
+    Rename "rename"
     Send "send"
     Setsockopt "setsockopt"
     Sigaction "rt_sigaction"
@@ -149,6 +151,7 @@ operations! {
     Unlink "unlink"
     Unshare "unshare"
     Waitid "waitid"
+    Write "write"
 }
 
 impl fmt::Display for Operation {

@@ -85,6 +85,7 @@
 //! | [`signal`] | signals as something to read |
 //! | `capsule` | [`Capsule`]: state for a successor, in memory that cannot change any more |
 //! | `drain` | [`Drain`]: open connections, counted and waited for |
+//! | `pid_file` | [`PidFile`]: the pid, for those who look for it in a file |
 //! | `error`, `slot`, `time` | [`Error`]; one place of the table; [`Deadline`] |
 //! | `sys` | the system calls that rustix has not |
 #![no_std]
@@ -99,6 +100,7 @@ mod error;
 mod fd_plan;
 mod matching;
 mod net;
+mod pid_file;
 mod preflight;
 mod program;
 mod ready;
@@ -115,6 +117,7 @@ pub use drain::{Counted, Drain};
 pub use environ::{Args, Environ};
 pub use error::{Error, Operation};
 pub use net::{Entry, Handle, InheritError, InheritOptions, Net, NetView, Refused, Unclaimed};
+pub use pid_file::PidFile;
 pub use preflight::Findings;
 pub use program::Program;
 pub use ready::{Failure, Predecessor, Successor};

@@ -346,22 +346,37 @@ pub(crate) fn unlink(path: &CStr) -> Result<(), Error> {
     unsafe { call(what, at, path, 0, 0, 0) }.map(drop)
 }
 
-/// openat(directory, path, flags | O_CLOEXEC): nothing is made.
-fn open_from(directory: usize, path: &CStr, flags: u32) -> Result<OwnedFd, Error> {
+/// openat(directory, path, flags | O_CLOEXEC, mode).
+fn open_from(directory: usize, path: &CStr, flags: u32, mode: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::Open, raw::__NR_openat);
     let (path, flags) = (path.as_ptr() as usize, (flags | raw::O_CLOEXEC) as usize);
     // SAFETY: `path` ends in a NUL; makes a new fd.
-    unsafe { open_call(what, directory, path, flags, 0) }
+    unsafe { open_call(what, directory, path, flags, mode as usize) }
 }
 
 /// openat(AT_FDCWD, path, O_PATH | O_DIRECTORY): a directory to go to.
 pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd, Error> {
-    open_from(raw::AT_FDCWD as usize, path, raw::O_PATH | raw::O_DIRECTORY)
+    open_from(
+        raw::AT_FDCWD as usize,
+        path,
+        raw::O_PATH | raw::O_DIRECTORY,
+        0,
+    )
 }
 
 /// openat(AT_FDCWD, path, O_RDONLY).
 pub(crate) fn open_to_read(path: &CStr) -> Result<OwnedFd, Error> {
-    open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY)
+    open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY, 0)
+}
+
+/// openat(folder, name, flags | O_CLOEXEC, mode).
+pub(crate) fn open_in(
+    folder: BorrowedFd<'_>,
+    name: &CStr,
+    flags: u32,
+    mode: u32,
+) -> Result<OwnedFd, Error> {
+    open_from(number(folder), name, flags, mode)
 }
 
 /// memfd_create(name, flags | MFD_CLOEXEC).
