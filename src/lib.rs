@@ -86,6 +86,7 @@
 //! | `capsule` | [`Capsule`]: state for a successor, in memory that cannot change any more |
 //! | `drain` | [`Drain`]: open connections, counted and waited for |
 //! | `pid_file` | [`PidFile`]: the pid, for those who look for it in a file |
+//! | `with_std` | with the feature `std`: sockets and errors as std has them |
 //! | `error`, `slot`, `time` | [`Error`]; one place of the table; [`Deadline`] |
 //! | `sys` | the system calls that rustix has not |
 #![no_std]
@@ -110,6 +111,8 @@ mod socket;
 mod spawn;
 mod sys;
 mod time;
+#[cfg(feature = "std")]
+mod with_std;
 
 pub use capsule::{Capsule, CapsuleError};
 pub use changes::Changes;
@@ -126,6 +129,8 @@ pub use slot::Name;
 pub use socket::{Kind, ListenError, ListenOptions, NameError};
 pub use spawn::StartError;
 pub use time::{Deadline, monotonic_ms};
+#[cfg(feature = "std")]
+pub use with_std::KindError;
 
 /// The README's example compiles.
 #[cfg(doctest)]
