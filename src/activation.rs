@@ -35,6 +35,7 @@ pub const VARIABLES: [&str; 5] = [
 ];
 
 /// Is this string one of the variables of [`VARIABLES`]?
+#[inline(never)]
 pub fn is_ours(string: &[u8]) -> bool {
     VARIABLES
         .iter()
@@ -176,6 +177,7 @@ impl<'a> Iterator for Names<'a> {
 }
 
 /// What comes before the first `byte`, and what behind it.
+#[inline(never)]
 fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     match bytes
         .iter()

@@ -84,6 +84,7 @@ impl<'a> Environ<'a> {
 
     /// `environ.var(name)` — the value of the first variable of that name.
     #[doc(alias = "getenv")]
+    #[inline(never)]
     pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {
         self.iter()
             .find_map(|string| value_of(string.to_bytes(), name))
@@ -91,6 +92,7 @@ impl<'a> Environ<'a> {
 }
 
 /// The value in `name=value`, where that is the name.
+#[inline(never)]
 pub(crate) fn value_of<'a>(string: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     match string.strip_prefix(name)?.split_first()? {
         (b'=', value) => Some(value),

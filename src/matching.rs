@@ -81,12 +81,6 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Is this the address of a socket that is worth asking the kernel about?
-    pub(crate) fn may_be(&self, found: &Address, name: &[u8]) -> bool {
-        // With every doubt in favour: it dual-stack or not, whichever fits.
-        self.rank(found, false, name).is_some() || self.rank(found, true, name).is_some()
-    }
-
     /// How well a socket of the right transport matches that is bound to `found`, is V6ONLY or
     /// not and was passed under `name`; `None` if it is another one.
     pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {

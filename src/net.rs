@@ -629,6 +629,7 @@ impl NetView {
         last.is_some_and(|last| !last.has_failed())
     }
 
+    #[inline(never)]
     fn slot(&self, handle: Handle, operation: Operation) -> Result<&Slot, Error> {
         let found = self.0.slots.iter().find(|slot| slot.id == handle.0);
         found.ok_or(Error::new(operation, Errno::BADF))
@@ -686,14 +687,13 @@ impl NetView {
             let Ok(Some(address)) = socket::local_address(fd) else {
                 continue;
             };
-            let name = slot.name.as_bytes();
-            if !request.may_be(&address, name) || !socket::speaks(fd, transport)? {
-                continue;
-            }
             let v6only = socket::v6only(fd, &address)?;
-            let Some(rank) = request.rank(&address, v6only, name) else {
+            let Some(rank) = request.rank(&address, v6only, slot.name.as_bytes()) else {
                 continue;
             };
+            if !socket::speaks(fd, transport)? {
+                continue;
+            }
             if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {
                 continue;
             }

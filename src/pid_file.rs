@@ -89,7 +89,7 @@ impl<'p> PidFile<'p> {
     fn write_as(path: &'p [u8], pid: u32) -> Result<PidFile<'p>, Error> {
         let (folder, name) = split(path);
         let folder = Text::<PATH_MAX>::new(&[folder]).during(Operation::Open)?;
-        let folder = above_stdio(sys::open_directory(folder.as_c_str())?)?;
+        let folder = above_stdio(sys::open_directory(folder.as_c_str().to_bytes_with_nul())?)?;
         let place = Name::new(&[name]).during(Operation::Open)?;
         InFolder::create(&folder, aside(name, pid)?, pid)?.rename(&place)?;
         Ok(PidFile { folder, name })

@@ -92,7 +92,7 @@ impl<'a> Program<'a> {
 /// The working directory, under a number that the environment does not speak of: where sockets
 /// or the channel are missing, it would be taken for one of them.
 fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
-    let fd = sys::open_directory(c".").ok()?;
+    let fd = sys::open_directory(b".\0").ok()?;
     let first_free = activation::first_unspoken_fd(environ);
     if fd.as_raw_fd() >= first_free {
         return Some(fd);

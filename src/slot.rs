@@ -61,6 +61,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// One that was made here.
+    #[inline(never)]
     pub(crate) fn new(id: u32, fd: OwnedFd, identity: Identity, name: &[u8]) -> Slot {
         Slot {
             id,

@@ -1,6 +1,5 @@
 //! Sockets: made, bound, and asked what they are.
 
-use core::ffi::CStr;
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::num::NonZeroU32;
@@ -220,7 +219,7 @@ impl Identity {
 }
 
 /// Removes `path` if it is still `made`. That it is another, or gone, is no error.
-pub(crate) fn unlink_own(made: FileId, path: &CStr) -> Result<(), Error> {
+pub(crate) fn unlink_own(made: FileId, path: &[u8]) -> Result<(), Error> {
     match sys::file_named(path) {
         Ok(found) if found == made => sys::unlink(path),
         Ok(_) => Ok(()),
@@ -237,6 +236,7 @@ pub(crate) struct Fresh {
 
 /// `fd` under a number from 3 up: 0, 1 and 2 are the standard streams of a successor even where
 /// this process has closed its own.
+#[inline(never)]
 pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
     if fd.as_raw_fd() >= FIRST_FD {
         return Ok(fd);
@@ -342,7 +342,7 @@ fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
 fn bind_path(
     fd: BorrowedFd<'_>,
     encoded: &SockAddr,
-    path: &CStr,
+    path: &[u8],
     style: u32,
     backlog: Option<i32>,
     options: &ListenOptions<'_>,
@@ -373,7 +373,7 @@ fn bind_path(
 
 /// Removes the socket at `path` on which nobody listens; whether it did. A socket that another
 /// process has bound and does not listen on yet cannot be told from one that is stale.
-fn remove_stale(encoded: &SockAddr, path: &CStr, style: u32) -> bool {
+fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
     let Ok(found) = sys::file_named(path) else {
         return false;
     };
@@ -392,19 +392,16 @@ fn remove_stale(encoded: &SockAddr, path: &CStr, style: u32) -> bool {
 
 /// The directory of `path`, locked (flock(2)) as long as this is held, so that of several
 /// processes that find the same stale path one replaces it. Where another holds it, none.
-fn lock_directory(path: &CStr) -> Option<OwnedFd> {
+fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
     let mut directory = [0; SUN_PATH_MAX];
-    let path = path.to_bytes();
-    match path.iter().rposition(|byte| *byte == b'/') {
-        // With the slash, for which there is room, as there is for the name behind it.
-        Some(last) => {
-            for (to, from) in directory.iter_mut().zip(path).take(last.wrapping_add(1)) {
-                *to = *from;
-            }
-        }
-        None => directory[0] = b'.',
+    let named = path.iter().rposition(|byte| *byte == b'/');
+    // With the slash: there is room for it and a NUL, as there is for the name behind it.
+    let path: &[u8] = if named.is_some() { path } else { b"." };
+    let length = named.unwrap_or(0).wrapping_add(1);
+    for (to, from) in directory.iter_mut().zip(path).take(length) {
+        *to = *from;
     }
-    let directory = sys::open_to_read(CStr::from_bytes_until_nul(&directory).ok()?).ok()?;
+    let directory = sys::open_to_read(&directory).ok()?;
     sys::lock(sys::lend(&directory)).ok()?;
     Some(directory)
 }
@@ -420,6 +417,7 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error
 
 /// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
 /// the protocol TCP passes here, and is found out as it does not [listen](readiness).
+#[inline(never)]
 pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, Error> {
     let style = match transport {
         Transport::Tcp => {
@@ -437,6 +435,7 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, E
     Ok(style_of(fd)? == Some(style))
 }
 
+#[inline(never)]
 fn style_of(fd: BorrowedFd<'_>) -> Result<Option<Style>, Error> {
     Ok(match sys::socket_option(fd, net::SO_TYPE)? {
         net::SOCK_STREAM => Some(Style::Stream),

@@ -133,11 +133,21 @@ impl<'m> Scratch<'m> {
         self.text_left -= bytes.len();
     }
 
+    #[inline(never)]
+    /// Another variable: the next text, up to the next NUL. Where its value begins.
+    #[inline(never)]
+    fn push_variable(&mut self, name: &[u8]) -> *mut u8 {
+        self.push_word(self.text.expose_provenance());
+        self.push(name);
+        self.text
+    }
+
     fn push_decimal(&mut self, number: u32) {
         self.push(write_decimal(&mut [0; 10], number));
     }
 
     /// Where the next text is written, or the next word.
+    #[inline(never)]
     fn push_word(&mut self, word: usize) {
         let at = self.take_words(1);
         if !at.is_null() {
@@ -440,9 +450,7 @@ impl<'a> Start<'a> {
         self.each_variable(&mut |string| {
             // The first of them counts.
             if watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
-                scratch.push_word(scratch.text.expose_provenance());
-                scratch.push(b"WATCHDOG_PID=");
-                watchdog_pid = scratch.text;
+                watchdog_pid = scratch.push_variable(b"WATCHDOG_PID=");
                 scratch.push(PID);
             } else {
                 scratch.push_word(string.as_ptr().expose_provenance());
@@ -450,27 +458,23 @@ impl<'a> Start<'a> {
         });
         let mut listen_pid = ptr::null_mut();
         if !self.sockets.is_empty() {
-            scratch.push_word(scratch.text.expose_provenance());
-            scratch.push(b"LISTEN_PID=");
-            listen_pid = scratch.text;
+            listen_pid = scratch.push_variable(b"LISTEN_PID=");
             scratch.push(PID);
 
-            scratch.push_word(scratch.text.expose_provenance());
-            scratch.push(b"LISTEN_FDS=");
+            scratch.push_variable(b"LISTEN_FDS=");
             scratch.push_decimal(self.sockets.len() as u32);
 
             scratch.push(b"\0");
-            scratch.push_word(scratch.text.expose_provenance());
-            let mut before: &[u8] = b"LISTEN_FDNAMES=";
+            scratch.push_variable(b"LISTEN_FDNAMES=");
+            let mut colon: &[u8] = b"";
             for slot in self.sockets {
-                scratch.push(before);
+                scratch.push(colon);
                 scratch.push(slot.name.as_bytes());
-                before = b":";
+                colon = b":";
             }
             scratch.push(b"\0");
         }
-        scratch.push_word(scratch.text.expose_provenance());
-        scratch.push(b"GRACENET_FD=");
+        scratch.push_variable(b"GRACENET_FD=");
         scratch.push_decimal(self.channel_fd());
         scratch.push(b",");
         let channel_pid = scratch.text;
@@ -547,6 +551,7 @@ const WHOLE_BITMAP_WORD: u32 = 4096;
 const MAX_CLOSED_ONE_BY_ONE: u32 = 1024 * 1024;
 
 /// Does the watchdog of systemd watch this very process?
+#[inline(never)]
 fn is_own_watchdog(string: &[u8]) -> bool {
     value_of(string, WATCHDOG_PID)
         .is_some_and(|pid| pid == write_decimal(&mut [0; 10], sys::getpid()))

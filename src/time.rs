@@ -23,6 +23,7 @@ impl Deadline {
     pub const NEVER: Deadline = Deadline(u64::MAX);
 
     /// `Deadline::after_ms(milliseconds)` — that long from now.
+    #[inline(never)]
     pub fn after_ms(milliseconds: u64) -> Deadline {
         let span = milliseconds.saturating_mul(1_000_000);
         Deadline(sys::monotonic_nanoseconds().saturating_add(span))
@@ -45,6 +46,7 @@ impl Deadline {
         self.remaining_ns().map(|ns| ns.div_ceil(1_000_000))
     }
 
+    #[inline(never)]
     pub(crate) fn remaining_ns(self) -> Option<u64> {
         match self {
             Deadline::NEVER => None,

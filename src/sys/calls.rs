@@ -4,7 +4,7 @@
 //! it leaves a panic behind (each that returns an fd, each getsockopt, getsockname), which a
 //! program in PID 1 must not have; and all of them have one way into the kernel and one error
 //! path, out of line, so that a call costs a daemon of a few kilobytes thirty bytes and not a
-//! hundred. Calls without a value, where rustix has no panic, go through rustix elsewhere.
+//! hundred. Paths are bytes that end in a NUL; what does not is taken for the empty one. Calls without a value, where rustix has no panic, go through rustix elsewhere.
 #![allow(unsafe_code)] // System calls are made from here.
 
 use core::ffi::CStr;
@@ -76,6 +76,14 @@ pub(crate) fn lend(fd: &OwnedFd) -> BorrowedFd<'_> {
     fd.as_fd()
 }
 
+/// The address of a C string: `path` ends in a NUL, or it is the empty one.
+fn c_string(path: &[u8]) -> usize {
+    match path.last() {
+        Some(0) => path.as_ptr() as usize,
+        _ => c"".as_ptr() as usize,
+    }
+}
+
 fn number(fd: BorrowedFd<'_>) -> usize {
     fd.as_raw_fd() as usize
 }
@@ -105,6 +113,7 @@ pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
 }
 
 /// bind(fd, address), or connect(fd, address).
+#[inline(never)]
 fn with_address(what: u32, fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
     let (at, length) = (address.as_ptr() as usize, address.len());
     // SAFETY: the kernel reads so many bytes.
@@ -137,6 +146,7 @@ pub(crate) fn accept(fd: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd, Error> {
 }
 
 /// getsockopt(fd, level, name): an option of at most eight bytes.
+#[inline(never)]
 fn option(fd: BorrowedFd<'_>, level: u32, name: u32, mut length: u32) -> Result<u64, Error> {
     let what = what(Operation::Getsockopt, raw::__NR_getsockopt);
     let mut value = 0_u64;
@@ -147,6 +157,7 @@ fn option(fd: BorrowedFd<'_>, level: u32, name: u32, mut length: u32) -> Result<
 }
 
 /// getsockopt(fd, SOL_SOCKET, name): an int.
+#[inline(never)]
 pub(crate) fn socket_option(fd: BorrowedFd<'_>, name: u32) -> Result<u32, Error> {
     // Of eight zeroed bytes the first four were written, whatever the order within them.
     let first_four = |value: u64| {
@@ -169,6 +180,7 @@ pub(crate) fn cookie(fd: BorrowedFd<'_>) -> Result<u64, Error> {
 }
 
 /// setsockopt(fd, level, name, value): an int.
+#[inline(never)]
 fn set_option(fd: BorrowedFd<'_>, level: u32, name: u32, value: i32) -> Result<(), Error> {
     let what = what(Operation::Setsockopt, raw::__NR_setsockopt);
     let (at, length) = (&raw const value as usize, size_of::<i32>());
@@ -250,6 +262,7 @@ pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 64]) -> Resul
 }
 
 /// fcntl(fd, command, argument).
+#[inline(never)]
 fn fcntl(fd: BorrowedFd<'_>, command: u32, argument: usize) -> Result<i32, Error> {
     let what = what(Operation::Fcntl, raw::__NR_fcntl);
     // SAFETY: used with commands that touch no memory.
@@ -257,6 +270,7 @@ fn fcntl(fd: BorrowedFd<'_>, command: u32, argument: usize) -> Result<i32, Error
 }
 
 /// fcntl(fd, F_DUPFD_CLOEXEC, lowest).
+#[inline(never)]
 pub(crate) fn duplicate(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd, Error> {
     let copy = fcntl(fd, raw::F_DUPFD_CLOEXEC, lowest as usize)?;
     // SAFETY: it is new and not negative.
@@ -308,16 +322,12 @@ impl FileId {
 
 /// statx(fd, path, flags), of the kind, not of the permissions, so that a file is the same after
 /// a chmod (Linux 4.11).
-fn file_at(fd: usize, path: &CStr, flags: u32) -> Result<FileId, Error> {
+fn file_at(fd: usize, path: &[u8], flags: u32) -> Result<FileId, Error> {
     let what = what(Operation::Stat, raw::__NR_statx);
     let mut found = MaybeUninit::<raw::statx>::zeroed();
-    let (path, flags, at) = (
-        path.as_ptr() as usize,
-        flags as usize,
-        found.as_mut_ptr() as usize,
-    );
+    let (path, flags, at) = (c_string(path), flags as usize, found.as_mut_ptr() as usize);
     let mask = (raw::STATX_TYPE | raw::STATX_INO) as usize;
-    // SAFETY: `path` ends in a NUL and the result is writable.
+    // SAFETY: a C string, and the result is writable.
     unsafe { call(what, fd, path, flags, mask, at)? };
     // SAFETY: a structure of integers, of which zeros are valid ones.
     let found = unsafe { found.assume_init_ref() };
@@ -330,32 +340,32 @@ fn file_at(fd: usize, path: &CStr, flags: u32) -> Result<FileId, Error> {
 
 /// statx of an fd.
 pub(crate) fn file(fd: BorrowedFd<'_>) -> Result<FileId, Error> {
-    file_at(number(fd), c"", raw::AT_EMPTY_PATH)
+    file_at(number(fd), b"\0", raw::AT_EMPTY_PATH)
 }
 
 /// statx of a path, not following a symbolic link at its end.
-pub(crate) fn file_named(path: &CStr) -> Result<FileId, Error> {
+pub(crate) fn file_named(path: &[u8]) -> Result<FileId, Error> {
     file_at(raw::AT_FDCWD as usize, path, raw::AT_SYMLINK_NOFOLLOW)
 }
 
 /// unlinkat(AT_FDCWD, path).
-pub(crate) fn unlink(path: &CStr) -> Result<(), Error> {
+pub(crate) fn unlink(path: &[u8]) -> Result<(), Error> {
     let what = what(Operation::Unlink, raw::__NR_unlinkat);
-    let (at, path) = (raw::AT_FDCWD as usize, path.as_ptr() as usize);
-    // SAFETY: `path` ends in a NUL.
+    let (at, path) = (raw::AT_FDCWD as usize, c_string(path));
+    // SAFETY: a C string.
     unsafe { call(what, at, path, 0, 0, 0) }.map(drop)
 }
 
 /// openat(directory, path, flags | O_CLOEXEC, mode).
-fn open_from(directory: usize, path: &CStr, flags: u32, mode: u32) -> Result<OwnedFd, Error> {
+fn open_from(directory: usize, path: &[u8], flags: u32, mode: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::Open, raw::__NR_openat);
-    let (path, flags) = (path.as_ptr() as usize, (flags | raw::O_CLOEXEC) as usize);
-    // SAFETY: `path` ends in a NUL; makes a new fd.
+    let (path, flags) = (c_string(path), (flags | raw::O_CLOEXEC) as usize);
+    // SAFETY: a C string; makes a new fd.
     unsafe { open_call(what, directory, path, flags, mode as usize) }
 }
 
 /// openat(AT_FDCWD, path, O_PATH | O_DIRECTORY): a directory to go to.
-pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd, Error> {
+pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Error> {
     open_from(
         raw::AT_FDCWD as usize,
         path,
@@ -365,7 +375,7 @@ pub(crate) fn open_directory(path: &CStr) -> Result<OwnedFd, Error> {
 }
 
 /// openat(AT_FDCWD, path, O_RDONLY).
-pub(crate) fn open_to_read(path: &CStr) -> Result<OwnedFd, Error> {
+pub(crate) fn open_to_read(path: &[u8]) -> Result<OwnedFd, Error> {
     open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY, 0)
 }
 
@@ -376,7 +386,7 @@ pub(crate) fn open_in(
     flags: u32,
     mode: u32,
 ) -> Result<OwnedFd, Error> {
-    open_from(number(folder), name, flags, mode)
+    open_from(number(folder), name.to_bytes_with_nul(), flags, mode)
 }
 
 /// memfd_create(name, flags | MFD_CLOEXEC).
@@ -466,6 +476,7 @@ fn wait_for(which: u32, id: usize, flags: u32) -> Result<Option<Status>, Error> 
 
 /// waitid(P_PIDFD, or P_PID where that is not known): `None` while it has not ended and is not
 /// waited for.
+#[inline(never)]
 pub(crate) fn wait(
     pid: u32,
     pidfd: Option<BorrowedFd<'_>>,
@@ -490,6 +501,7 @@ pub(crate) fn pidfd_open(pid: u32) -> Result<OwnedFd, Error> {
 }
 
 /// pidfd_send_signal(pidfd, signal), or kill(pid, signal) without a pidfd.
+#[inline(never)]
 pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Result<(), Error> {
     let signal = signal as usize;
     match pidfd {
@@ -509,6 +521,7 @@ pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Resu
 
 /// ppoll(fds, remaining): whether one of the fds is readable or at its end. The time is in
 /// nanoseconds; none is for ever.
+#[inline(never)]
 pub(crate) fn poll(
     fds: [Option<BorrowedFd<'_>>; 2],
     remaining: Option<u64>,

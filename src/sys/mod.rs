@@ -240,7 +240,7 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
 pub(crate) fn is_working_directory(fd: c_int) -> bool {
     // SAFETY: only lent for the call, and that it is open is what is found out.
     let there = calls::file(unsafe { BorrowedFd::borrow_raw(fd) });
-    there.is_ok() && there == calls::file_named(c".")
+    there.is_ok() && there == calls::file_named(b".\0")
 }
 
 /// uname: whether the running kernel is of this release or a later one. One that hides it is not.
@@ -285,6 +285,7 @@ pub(crate) fn block_signals(set: SigSet) -> SigSet {
 }
 
 /// rt_sigprocmask(how, set): the mask until now. With valid arguments it cannot fail.
+#[inline(never)]
 fn signal_mask(how: u32, set: Option<&SigSet>) -> SigSet {
     let mut old: SigSet = 0;
     let set = set.map_or(0, |set| set as *const SigSet as usize);
@@ -307,6 +308,7 @@ pub(crate) fn current_signal_mask() -> SigSet {
 /// # Safety
 ///
 /// 1. With a `new` disposition: nobody relies on the one until now.
+#[inline(never)]
 unsafe fn sigaction(signal: u32, new: Option<&Sigaction>) -> Result<Disposition, Errno> {
     let mut old = Sigaction {
         handler: 0,
@@ -356,6 +358,7 @@ pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<Dispos
 }
 
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.
+#[inline(never)]
 pub(crate) fn monotonic_nanoseconds() -> u64 {
     let mut now = raw::__kernel_timespec {
         tv_sec: 0,
