@@ -95,11 +95,11 @@ impl<'fd> Capsule<'fd> {
             return Err(Error::new(Operation::Pwrite, Errno::FBIG));
         }
         let fd = above_stdio(create()?)?;
-        let mut at = write_at(&fd, 0, &header(version, length))?;
+        let mut at = write_at(sys::lend(&fd), 0, &header(version, length))?;
         for part in parts {
-            at = write_at(&fd, at, part)?;
+            at = write_at(sys::lend(&fd), at, part)?;
         }
-        fs::fcntl_add_seals(&fd, SEALS | SealFlags::SEAL).during(Operation::Fcntl)?;
+        fs::fcntl_add_seals(sys::lend(&fd), SEALS | SealFlags::SEAL).during(Operation::Fcntl)?;
         Ok(fd)
     }
 
@@ -321,7 +321,7 @@ fn create() -> Result<OwnedFd, Error> {
 }
 
 /// Writes all of it: where it ends. The offset of the file stays.
-fn write_at(fd: &OwnedFd, mut at: u64, mut bytes: &[u8]) -> Result<u64, Error> {
+fn write_at(fd: BorrowedFd<'_>, mut at: u64, mut bytes: &[u8]) -> Result<u64, Error> {
     while !bytes.is_empty() {
         let written = match io::pwrite(fd, bytes, at) {
             Err(Errno::INTR) => continue,
@@ -361,7 +361,7 @@ mod tests {
     /// A file in memory with these bytes and these seals.
     fn memfd(bytes: &[u8], seals: SealFlags) -> OwnedFd {
         let fd = create().unwrap();
-        write_at(&fd, 0, bytes).unwrap();
+        write_at(fd.as_fd(), 0, bytes).unwrap();
         fs::fcntl_add_seals(&fd, seals).unwrap();
         fd
     }

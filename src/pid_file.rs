@@ -3,7 +3,7 @@
 use core::ffi::CStr;
 
 use linux_raw_sys::general as raw;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags};
 use rustix::io::{self, Errno};
 
@@ -91,7 +91,7 @@ impl<'p> PidFile<'p> {
         let folder = Text::<PATH_MAX>::new(&[folder]).during(Operation::Open)?;
         let folder = above_stdio(sys::open_directory(folder.as_c_str().to_bytes_with_nul())?)?;
         let place = Name::new(&[name]).during(Operation::Open)?;
-        InFolder::create(&folder, aside(name, pid)?, pid)?.rename(&place)?;
+        InFolder::create(sys::lend(&folder), aside(name, pid)?, pid)?.rename(&place)?;
         Ok(PidFile { folder, name })
     }
 
@@ -107,11 +107,11 @@ impl<'p> PidFile<'p> {
     /// since: only under a name of its own is it safe from that.
     fn take(&self, place: &Name, pid: u32) -> Result<bool, Error> {
         let taken = InFolder {
-            folder: &self.folder,
+            folder: sys::lend(&self.folder),
             name: aside(self.name, pid)?,
         };
         let (from, to) = (place.as_c_str(), taken.name.as_c_str());
-        match fs::renameat(&self.folder, from, &self.folder, to) {
+        match fs::renameat(taken.folder, from, taken.folder, to) {
             Ok(()) => self.settle(taken, place, pid),
             Err(Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno).during(Operation::Rename),
@@ -124,7 +124,7 @@ impl<'p> PidFile<'p> {
         let ours = self.says(&taken.name, pid);
         if ours != Ok(true) {
             let (from, to) = (taken.name.as_c_str(), place.as_c_str());
-            match fs::linkat(&self.folder, from, &self.folder, to, AtFlags::empty()) {
+            match fs::linkat(taken.folder, from, taken.folder, to, AtFlags::empty()) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 // A file system without links: better an older one than none.
                 Err(_) => return taken.rename(place).and(ours),
@@ -138,7 +138,7 @@ impl<'p> PidFile<'p> {
     fn says(&self, name: &Name, pid: u32) -> Result<bool, Error> {
         // NONBLOCK: it may be a FIFO, and then it is not ours.
         let flags = raw::O_RDONLY | raw::O_NOFOLLOW | raw::O_NONBLOCK;
-        let fd = match sys::open_in(self.folder.as_fd(), name.as_c_str(), flags, 0) {
+        let fd = match sys::open_in(sys::lend(&self.folder), name.as_c_str(), flags, 0) {
             Ok(fd) => fd,
             // Gone, a symbolic link, or a socket.
             Err(error) if is_one_of(error, &[Errno::NOENT, Errno::LOOP, Errno::NXIO]) => {
@@ -149,7 +149,7 @@ impl<'p> PidFile<'p> {
         let mut text = [0; ROOM];
         let mut length = 0;
         while let Some(rest) = text.get_mut(length..).filter(|rest| !rest.is_empty()) {
-            match io::read(&fd, rest) {
+            match io::read(sys::lend(&fd), rest) {
                 Ok(0) => break,
                 Ok(read) => length = length.saturating_add(read),
                 Err(Errno::INTR) => {}
@@ -225,17 +225,17 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// A file that is there under a name of its own. One of these two is its end.
 #[must_use]
 struct InFolder<'f> {
-    folder: &'f OwnedFd,
+    folder: BorrowedFd<'f>,
     name: Name,
 }
 
 impl<'f> InFolder<'f> {
     /// A new file of this name, with a pid in it.
-    fn create(folder: &'f OwnedFd, name: Name, pid: u32) -> Result<InFolder<'f>, Error> {
+    fn create(folder: BorrowedFd<'f>, name: Name, pid: u32) -> Result<InFolder<'f>, Error> {
         let open = || {
             // EXCL: no symbolic link is followed, and nothing that is there is written to.
             let flags = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
-            sys::open_in(folder.as_fd(), name.as_c_str(), flags, 0o644)
+            sys::open_in(folder, name.as_c_str(), flags, 0o644)
         };
         let fd = match open() {
             // Left behind by a process that was killed, and had our pid: as PID 1 always has.
@@ -256,7 +256,7 @@ impl<'f> InFolder<'f> {
         }
         let mut rest = line.get(..digits.len().saturating_add(1)).unwrap_or(b"");
         while !rest.is_empty() {
-            let written = match io::write(&fd, rest) {
+            let written = match io::write(sys::lend(&fd), rest) {
                 Err(Errno::INTR) => continue,
                 // Not an answer that the kernel gives, but this would go on for ever.
                 Ok(0) => Err(Errno::IO),
@@ -499,7 +499,7 @@ mod tests {
 
         // One after it was found to be ours, and one more after it was taken away.
         let taken = aside(b"server.pid", 1).unwrap();
-        let taken = InFolder::create(&old.folder, taken, 2).unwrap();
+        let taken = InFolder::create(sys::lend(&old.folder), taken, 2).unwrap();
         PidFile::write_as(place.bytes(), 3).unwrap();
         assert_eq!(old.settle(taken, &name, 1), Ok(false));
         assert_eq!(place.text(), "3\n");
