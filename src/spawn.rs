@@ -217,7 +217,7 @@ pub(crate) fn check(
         found(StartError::TooLarge);
     }
     let highest = start.close_from() - 1;
-    if highest >= start.limit {
+    if highest >= start.limits.0 {
         found(StartError::FdLimit(highest));
     }
 }
@@ -238,7 +238,8 @@ struct Start<'a> {
     /// How many bytes are written anew.
     text: usize,
     moves: usize,
-    limit: u32,
+    /// RLIMIT_NOFILE, soft and hard.
+    limits: (u32, u32),
 }
 
 /// The variables that are written anew.
@@ -286,7 +287,7 @@ impl<'a> Start<'a> {
             variables: 0,
             text: OWN_BYTES,
             moves: 0,
-            limit: sys::fd_limit(),
+            limits: sys::fd_limits(),
         };
         if changes.executable.is_none() && !path.to_bytes().contains(&b'/') {
             start.search = Some(search_path(program));
@@ -522,7 +523,7 @@ impl<'a> Start<'a> {
                 highest = highest.max(step.to as u32);
             }
         });
-        if highest >= self.limit {
+        if highest >= self.limits.0 {
             return Err(StartError::FdLimit(highest));
         }
         plan.steps = steps.cast_const().cast();
@@ -530,7 +531,7 @@ impl<'a> Start<'a> {
         if !self.program.cuts_anywhere {
             plan.cut = plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
         }
-        plan.limit = self.limit.max(plan.cut).min(MAX_CLOSED_ONE_BY_ONE);
+        plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
         Ok(())
     }
 }

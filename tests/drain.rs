@@ -109,6 +109,7 @@ fn deadline_ends_the_wait_and_not_before_its_time() {
 #[test]
 fn signals_do_not_end_the_wait() {
     static CAUGHT: AtomicU32 = AtomicU32::new(0);
+    static LATE: AtomicBool = AtomicBool::new(false);
     extern "C" fn caught(_: libc::c_int) {
         CAUGHT.fetch_add(1, Ordering::Relaxed);
     }
@@ -128,11 +129,12 @@ fn signals_do_not_end_the_wait() {
             // SAFETY: it is always there.
             send.send(unsafe { libc::pthread_self() }).unwrap();
             let late = drain.wait(Deadline::after_ms(100));
+            LATE.store(true, Ordering::Relaxed);
             (late, drain.wait(in_time()))
         });
         let thread = thread.recv().unwrap();
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_millis(200) || CAUGHT.load(Ordering::Relaxed) < 100 {
+        while !LATE.load(Ordering::Relaxed) || CAUGHT.load(Ordering::Relaxed) < 100 {
             // SAFETY: it is not joined before the last of it.
             let done = unsafe { libc::pthread_kill(thread, signal) };
             assert_eq!(done, 0);

@@ -343,6 +343,11 @@ pub(crate) fn file(fd: BorrowedFd<'_>) -> Result<FileId, Error> {
     file_at(number(fd), b"\0", raw::AT_EMPTY_PATH)
 }
 
+/// statx of the working directory, for which it need not be searched.
+pub(crate) fn working_directory() -> Result<FileId, Error> {
+    file_at(raw::AT_FDCWD as usize, b"\0", raw::AT_EMPTY_PATH)
+}
+
 /// statx of a path, not following a symbolic link at its end.
 pub(crate) fn file_named(path: &[u8]) -> Result<FileId, Error> {
     file_at(raw::AT_FDCWD as usize, path, raw::AT_SYMLINK_NOFOLLOW)
@@ -545,17 +550,16 @@ pub(crate) fn poll(
     unsafe { call(what, at, count, time, 0, 0) }.map(|ready| ready > 0)
 }
 
-/// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had.
-pub(crate) fn fd_limit() -> u32 {
+/// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had, and to where that can be
+/// raised, or was lowered from.
+pub(crate) fn fd_limits() -> (u32, u32) {
     let what = what(Operation::Fcntl, raw::__NR_prlimit64);
-    let mut limit = raw::rlimit64 {
-        rlim_cur: u64::MAX,
-        rlim_max: u64::MAX,
-    };
+    let mut limit = [u64::MAX; 2];
     let at = &raw mut limit as usize;
     // SAFETY: the limit is writable, and none is set. Where it is refused, there is none.
     let _ = unsafe { call(what, 0, raw::RLIMIT_NOFILE as usize, 0, at, 0) };
-    u32::try_from(limit.rlim_cur).unwrap_or(u32::MAX)
+    let [soft, hard] = limit.map(|limit| limit.min(u64::from(u32::MAX)) as u32);
+    (soft, hard)
 }
 
 /// read(fd, info): one signal of a signalfd.

@@ -236,11 +236,11 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
     check(unsafe { arch::syscall1(raw::__NR_fchdir as usize, fd as usize) }).map(drop)
 }
 
-/// statx(AT_FDCWD, ".") and statx(fd): whether they are one directory.
+/// statx(AT_FDCWD) and statx(fd): whether they are one directory.
 pub(crate) fn is_working_directory(fd: c_int) -> bool {
     // SAFETY: only lent for the call, and that it is open is what is found out.
     let there = calls::file(unsafe { BorrowedFd::borrow_raw(fd) });
-    there.is_ok() && there == calls::file_named(b".\0")
+    there.is_ok() && there == calls::working_directory()
 }
 
 /// uname: whether the running kernel is of this release or a later one. One that hides it is not.
