@@ -11,6 +11,7 @@ use libc::{c_long, sock_filter};
 /// little endian machine has them.
 pub const CALL: u32 = 0;
 pub const ARGUMENTS: [u32; 3] = [16, 24, 32];
+pub const FIFTH_ARGUMENT: u32 = 48;
 
 pub const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
 pub const IF_EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
