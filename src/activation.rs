@@ -178,7 +178,7 @@ impl<'a> Iterator for Names<'a> {
 
 /// What comes before the first `byte`, and what behind it.
 #[inline(never)]
-fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     match bytes
         .iter()
         .position(|found| *found == byte)

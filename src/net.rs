@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 use core::ptr;
 
 use heapless::{Vec, VecView};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
@@ -735,28 +735,32 @@ impl NetView {
         options: InheritOptions,
     ) -> Result<(), InheritError> {
         let pid = sys::getpid();
-        // The channel first, so that no child of ours can hold it open.
-        // One that is a standard stream was not made by us.
-        let channel = activation::control_fd(environ, pid)
-            .filter(|fd| *fd >= FIRST_FD && set_cloexec(*fd).is_ok());
         let reader = Reader {
             pid,
-            pidfd_inode: environ
-                .var(LISTEN_PIDFDID)
-                .and_then(|_| own_pidfd_inode(pid)),
+            pidfd_inode: match environ.var(LISTEN_PIDFDID) {
+                Some(_) => own_pidfd_inode(pid),
+                None => None,
+            },
             accept_missing_pid: options.accept_missing_pid,
         };
         let activation = Activation::decode(environ, reader);
-        let count = activation.as_ref().map_or(0, Activation::count);
-        let passed = |fd: &RawFd| (FIRST_FD..FIRST_FD.saturating_add_unsigned(count)).contains(fd);
-        // One that is passed as a socket as well was not made by us, nor one without a greeting.
-        let channel = channel.filter(|fd| !passed(fd)).and_then(|fd| {
-            // SAFETY: it is open, as F_SETFD has shown.
-            let generation = ready::greeting(unsafe { BorrowedFd::borrow_raw(fd) })?;
-            // SAFETY: a channel, and no one else's by 1.
-            let channel = unsafe { OwnedFd::from_raw_fd(fd) };
-            Some((Predecessor::new(channel), generation))
-        });
+        let count = match &activation {
+            Ok(activation) => activation.count(),
+            Err(_) => 0,
+        };
+        // The channel lies behind the sockets. It comes first, so that no child of ours can hold
+        // it open; one without a greeting was not made by us.
+        if let Some(fd) = activation::control_fd(environ, pid) {
+            if fd >= FIRST_FD.saturating_add_unsigned(count) && set_cloexec(fd).is_ok() {
+                // SAFETY: it is open, as F_SETFD has shown.
+                if let Some(generation) = ready::greeting(unsafe { sys::borrow(fd) }) {
+                    // SAFETY: a channel, and no one else's by 1.
+                    let channel = unsafe { sys::own(fd) };
+                    self.0.state.predecessor = Some(Predecessor::new(channel));
+                    self.0.state.generation = generation;
+                }
+            }
+        }
         let activation = activation?;
 
         for index in 0..count {
@@ -767,35 +771,26 @@ impl NetView {
         if count as usize > capacity {
             return Err(InheritError::TooMany { count, capacity });
         }
-        if let Some(names) = activation
-            .name_count()
-            .filter(|names| *names != count as usize)
-        {
-            if count > 0 {
-                return Err(InheritError::NameCount { names, count });
-            }
+        let names = activation.name_count().unwrap_or(count as usize);
+        if names != count as usize && count > 0 {
+            return Err(InheritError::NameCount { names, count });
         }
         for (index, name) in (0..count).zip(activation.names()) {
             if name.len() > NAME_MAX {
                 return Err(InheritError::LongName { index });
             }
         }
-        for (index, name) in (0..count).zip(activation.names()) {
-            let fd = FIRST_FD.saturating_add_unsigned(index);
+        for (fd, name) in (FIRST_FD..).take(count as usize).zip(activation.names()) {
             // SAFETY: it is open, as F_SETFD has shown.
-            let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-            // That it cannot say what it is, is for whoever claims it to find out.
-            let identity = Identity::of(borrowed).unwrap_or(Identity::Socket(0));
+            let identity = Identity::of(unsafe { sys::borrow(fd) });
             // SAFETY: open, and no one else's by 1.
-            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+            let fd = unsafe { sys::own(fd) };
+            // One that cannot say what it is, is never passed on: it matches nothing.
+            let identity = identity.unwrap_or(Identity::Socket(0));
             let mut slot = Slot::new(self.0.state.new_id(), fd, identity, name);
             slot.inherited = true;
             slot.claimed = false;
             self.push(slot);
-        }
-        if let Some((predecessor, generation)) = channel {
-            self.0.state.predecessor = Some(predecessor);
-            self.0.state.generation = generation;
         }
         Ok(())
     }

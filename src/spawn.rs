@@ -133,7 +133,6 @@ impl<'m> Scratch<'m> {
         self.text_left -= bytes.len();
     }
 
-    #[inline(never)]
     /// Another variable: the next text, up to the next NUL. Where its value begins.
     #[inline(never)]
     fn push_variable(&mut self, name: &[u8]) -> *mut u8 {
@@ -201,7 +200,7 @@ pub(crate) fn start(
 #[inline(never)] // The frame is what it is for.
 fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
     let mut memory = [const { Word::uninit() }; WORDS];
-    start.launch(Scratch::new(&mut memory, start.text))
+    start.launch(&mut memory)
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
@@ -289,7 +288,8 @@ impl<'a> Start<'a> {
             moves: 0,
             limits: sys::fd_limits(),
         };
-        if changes.executable.is_none() && !path.to_bytes().contains(&b'/') {
+        let is_name = activation::split_at_byte(path.to_bytes(), b'/').1.is_none();
+        if changes.executable.is_none() && is_name {
             start.search = Some(search_path(program));
         }
         let mut longest = path.count_bytes();
@@ -386,7 +386,9 @@ impl<'a> Start<'a> {
         self.channel_fd() + 1 + u32::from(self.changes.executable.is_some())
     }
 
-    fn launch(&self, mut scratch: Scratch<'_>) -> Result<Started, StartError> {
+    #[inline(never)]
+    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
+        let mut scratch = Scratch::new(memory, self.text);
         let argv = scratch.words.cast_const().cast();
         for argument in self.args().iter() {
             scratch.push_word(argument.as_ptr().expose_provenance());

@@ -61,8 +61,18 @@ unsafe fn open_call(what: u32, a: usize, b: usize, c: usize, d: usize) -> Result
 
 /// # Safety
 ///
+/// 1. As for [`own`], but for whose it is.
+pub(crate) unsafe fn borrow<'a>(fd: i32) -> BorrowedFd<'a> {
+    // SAFETY: 1. is the caller's duty; said for the assertion that follows.
+    unsafe { core::hint::assert_unchecked(fd >= 0) };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+/// # Safety
+///
 /// 1. `fd` is open, not negative, and nobody's.
-unsafe fn own(fd: i32) -> OwnedFd {
+pub(crate) unsafe fn own(fd: i32) -> OwnedFd {
     // SAFETY: 1. is the caller's duty; said for the assertion that follows.
     unsafe { core::hint::assert_unchecked(fd >= 0) };
     // SAFETY: 1. is the caller's duty.
