@@ -5,17 +5,20 @@
 mod util;
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use gracenet::Errno;
+use gracenet::{Args, Deadline, Environ, Errno, ListenOptions, Net, Program};
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
     waitpid,
@@ -129,9 +132,61 @@ fn ask_until(done: &Done, address: SocketAddr, answers: &Sender<(Pid, u32)>) {
     }
 }
 
+/// The tests here are over when this process has no child left.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What std leaves out of its view of the environment is there all the same. Case D3, D5.
+#[test]
+fn std_server_passes_on_arguments_and_variables_that_std_does_not_understand() {
+    let _alone = alone();
+    set_child_subreaper(Some(getpid())).unwrap();
+    let mut net: Net<2> = Net::new();
+    let web = ListenOptions::new().name("web");
+    let web = net.listen_with("tcp", "127.0.0.1:0", &web).unwrap();
+    let address = net.tcp_listener(web).unwrap().local_addr().unwrap();
+    let path = CString::new(threads().into_os_string().into_vec()).unwrap();
+    let args = [&*path, c"127.0.0.1:0", c"", c"\xff"];
+    let environ = [c"A=1", c"NOVALUE", c"A=2", c"", c"=odd", c"B=\xff"];
+    let program = Program::new(Args::new(&args), Environ::new(&environ));
+    let first = net.start_process(&program).unwrap();
+    assert_eq!(first.wait_ready(Deadline::after_ms(20_000)), Ok(()));
+    let first = first.pid();
+    net.retire();
+
+    kill_process(first, Signal::USR2).unwrap();
+    until_gone(first);
+    let (second, generation) = ask(address);
+    assert_eq!(generation, 2);
+    let read = |name| fs::read(format!("/proc/{second}/{name}")).unwrap();
+    let strings = |bytes: &[u8]| -> Vec<Vec<u8>> {
+        let bytes = bytes.strip_suffix(b"\0").unwrap();
+        bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+    };
+    assert_eq!(
+        strings(&read("cmdline")),
+        args.map(|it| it.to_bytes().to_vec())
+    );
+    let found = strings(&read("environ"));
+    let (given, added) = found.split_at(environ.len());
+    assert_eq!(given, environ.map(|it| it.to_bytes().to_vec()));
+    let pid = format!("LISTEN_PID={second}").into_bytes();
+    assert!(added.len() == 4 && added.contains(&pid), "{added:?}");
+
+    kill_process(second, Signal::TERM).unwrap();
+    until_gone(second);
+    for pid in [first, second] {
+        let (_, status) = waitpid(Some(pid), WaitOptions::NOHANG).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+    }
+}
+
 /// Case L1, D3.
 #[test]
 fn std_server_restarts_under_load_and_nobody_notices() {
+    let _alone = alone();
     let mut server = Server::start();
     server.restart();
     let (fds, cmdline) = (Fds::of(server.pid).numbers(), server.cmdline());
