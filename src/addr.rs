@@ -16,6 +16,7 @@
 //! contain panics.
 
 use core::error::Error;
+use core::ffi::CStr;
 use core::fmt::{self, Write as _};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
@@ -44,6 +45,18 @@ pub enum Network {
 }
 
 impl Network {
+    const ALL: [Self; 9] = [
+        Self::Tcp,
+        Self::Tcp4,
+        Self::Tcp6,
+        Self::Udp,
+        Self::Udp4,
+        Self::Udp6,
+        Self::Unix,
+        Self::UnixPacket,
+        Self::UnixGram,
+    ];
+
     /// `Network::parse(name)` — The network of that name, in lower case and exactly as written.
     ///
     /// # Errors
@@ -60,18 +73,11 @@ impl Network {
     /// assert!(Network::parse(b"TCP").is_err());
     /// ```
     pub fn parse(name: &[u8]) -> Result<Self, AddressError> {
-        Ok(match name {
-            b"tcp" => Self::Tcp,
-            b"tcp4" => Self::Tcp4,
-            b"tcp6" => Self::Tcp6,
-            b"udp" => Self::Udp,
-            b"udp4" => Self::Udp4,
-            b"udp6" => Self::Udp6,
-            b"unix" => Self::Unix,
-            b"unixpacket" => Self::UnixPacket,
-            b"unixgram" => Self::UnixGram,
-            _ => return Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0)),
-        })
+        // A match on the names would be compiled into compares byte by byte.
+        Self::ALL
+            .into_iter()
+            .find(|network| network.as_str().as_bytes() == name)
+            .ok_or(AddressError::new(AddressErrorKind::UnknownNetwork, 0))
     }
 
     /// `network.as_str()` — The name, as [`parse`](Self::parse) takes it.
@@ -178,11 +184,16 @@ impl Address {
     /// assert_eq!(error.at(), 10);
     /// # Ok::<(), gracenet::addr::AddressError>(())
     /// ```
+    #[inline(never)]
     pub fn parse(network: Network, text: &[u8]) -> Result<Self, AddressError> {
         if network.is_unix() {
             UnixAddress::parse(text).map(Self::Unix)
         } else {
-            parse_inet(network, text).map(Self::Inet)
+            let mut reader = Reader { text, at: 0 };
+            match reader.inet(network) {
+                Ok(address) => Ok(Self::Inet(address)),
+                Err(kind) => Err(AddressError::new(kind, reader.at)),
+            }
         }
     }
 
@@ -247,6 +258,7 @@ const SOCKADDR_MAX: usize = 2 + SUN_PATH_MAX;
 impl SockAddr {
     /// What [`Address::decode`] reads. A zone that has no number and a host that is left out are
     /// taken for none.
+    #[inline(never)]
     pub(crate) fn encode(address: &Address) -> Self {
         let mut encoded = Self {
             bytes: [0; SOCKADDR_MAX],
@@ -254,43 +266,39 @@ impl SockAddr {
         };
         match address {
             Address::Unix(unix) => {
-                encoded.push(&AF_UNIX.to_ne_bytes());
-                encoded.push(unix.bytes());
-                if unix.as_path().is_some() {
-                    encoded.push(&[0]);
-                }
-            }
-            Address::Inet(InetAddress {
-                host: Host::V6(ip, zone),
-                port,
-            }) => {
-                encoded.push(&AF_INET6.to_ne_bytes());
-                encoded.push(&port.to_be_bytes());
-                encoded.push(&[0; 4]);
-                encoded.push(&ip.octets());
-                encoded.push(&match zone {
-                    Zone::Index(index) => index.get().to_ne_bytes(),
-                    Zone::None | Zone::Name(_) => [0; 4],
-                });
+                encoded.set::<0, 2>(AF_UNIX.to_ne_bytes());
+                encoded.set::<2, SUN_PATH_MAX>(unix.sun_path);
+                // The NUL of a path, which is there already, counts.
+                let nul = usize::from(unix.as_path().is_some());
+                encoded.len = usize::from(unix.len).wrapping_add(2).wrapping_add(nul);
             }
             Address::Inet(InetAddress { host, port }) => {
-                encoded.push(&AF_INET.to_ne_bytes());
-                encoded.push(&port.to_be_bytes());
-                encoded.push(&match host {
-                    Host::V4(ip) => ip.octets(),
-                    _ => [0; 4],
-                });
-                encoded.push(&[0; 8]);
+                encoded.set::<2, 2>(port.to_be_bytes());
+                if let Host::V6(ip, zone) = host {
+                    encoded.set::<0, 2>(AF_INET6.to_ne_bytes());
+                    encoded.set::<8, 16>(ip.octets());
+                    if let Zone::Index(index) = zone {
+                        encoded.set::<24, 4>(index.get().to_ne_bytes());
+                    }
+                    encoded.len = 28;
+                } else {
+                    encoded.set::<0, 2>(AF_INET.to_ne_bytes());
+                    if let Host::V4(ip) = host {
+                        encoded.set::<4, 4>(ip.octets());
+                    }
+                    encoded.len = 16;
+                }
             }
         }
         encoded
     }
 
-    #[inline(never)]
-    fn push(&mut self, bytes: &[u8]) {
-        for (to, from) in self.bytes.iter_mut().skip(self.len).zip(bytes) {
-            *to = *from;
-            self.len = self.len.wrapping_add(1);
+    /// The bytes from `AT` on, which are there: a store and no more.
+    #[inline(always)]
+    fn set<const AT: usize, const LEN: usize>(&mut self, bytes: [u8; LEN]) {
+        let room = self.bytes.get_mut(AT..);
+        if let Some(to) = room.and_then(<[u8]>::first_chunk_mut) {
+            *to = bytes;
         }
     }
 
@@ -298,10 +306,14 @@ impl SockAddr {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 
-    /// The path of a unix socket that has one, with its NUL.
-    pub(crate) fn path(&self) -> Option<&[u8]> {
-        let path = self.as_bytes().strip_prefix(&AF_UNIX.to_ne_bytes())?;
-        (!matches!(path.first(), None | Some(0))).then_some(path)
+    /// The path of a unix socket that has one.
+    pub(crate) fn path(&self) -> Option<&CStr> {
+        let path = self.bytes.get(2..)?;
+        let unix = self.bytes.starts_with(&AF_UNIX.to_ne_bytes());
+        if !unix || path.first() == Some(&0) {
+            return None;
+        }
+        CStr::from_bytes_until_nul(path).ok()
     }
 }
 
@@ -468,24 +480,11 @@ impl InterfaceName {
     /// - [`dev_valid_name` in Linux](https://github.com/torvalds/linux/blob/master/net/core/dev.c)
     /// - [`ifname_valid_full` in systemd](https://github.com/systemd/systemd/blob/main/src/basic/socket-util.c)
     pub fn new(name: &[u8]) -> Result<Self, AddressError> {
-        let error = |at| Err(AddressError::new(AddressErrorKind::InvalidZone, at));
-        let mut bytes = [0; IFNAMSIZ];
-        let mut digits = true;
-        for (at, &byte) in name.iter().enumerate() {
-            let last = at >= IFNAMSIZ - 1;
-            if last || !byte.is_ascii_graphic() || b"/:%[]".contains(&byte) {
-                return error(at);
-            }
-            digits &= byte.is_ascii_digit();
-            if let Some(to) = bytes.get_mut(at) {
-                *to = byte;
-            }
+        let mut reader = Reader { text: name, at: 0 };
+        match reader.interface() {
+            Ok(name) => Ok(name),
+            Err(kind) => Err(AddressError::new(kind, reader.at)),
         }
-        // The empty name counts as digits only.
-        if digits || name == b"." || name == b".." {
-            return error(0);
-        }
-        Ok(Self { bytes })
     }
 
     /// `name.as_bytes()` — The name, without a NUL.
@@ -556,9 +555,9 @@ impl UnixAddress {
     /// # Ok::<(), gracenet::addr::AddressError>(())
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, AddressError> {
-        match text.split_first() {
-            Some((b'@', name)) => Self::from_abstract(name).map_err(|error| error.moved(1)),
-            _ => Self::from_path(text),
+        match text {
+            [b'@', name @ ..] => Self::checked(1, name, 1),
+            _ => Self::checked(0, text, 0),
         }
     }
 
@@ -570,16 +569,7 @@ impl UnixAddress {
     /// - [`AddressErrorKind::NulInPath`]: at the first NUL.
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_path(path: &[u8]) -> Result<Self, AddressError> {
-        if path.is_empty() {
-            return Err(AddressError::new(AddressErrorKind::EmptyPath, 0));
-        }
-        if let Some(at) = position(path, 0) {
-            return Err(AddressError::new(AddressErrorKind::NulInPath, at));
-        }
-        if path.len() > NAME_MAX {
-            return Err(AddressError::new(AddressErrorKind::TooLong, NAME_MAX));
-        }
-        Ok(Self::filled(0, path))
+        Self::checked(0, path, 0)
     }
 
     /// `UnixAddress::from_abstract(name)` — The address with this abstract name, of up to 107 bytes.
@@ -590,10 +580,7 @@ impl UnixAddress {
     ///
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_abstract(name: &[u8]) -> Result<Self, AddressError> {
-        if name.len() > NAME_MAX {
-            return Err(AddressError::new(AddressErrorKind::TooLong, NAME_MAX));
-        }
-        Ok(Self::filled(1, name))
+        Self::checked(1, name, 0)
     }
 
     /// `address.as_path()` — The path, without a NUL; `None` if it is something else.
@@ -619,6 +606,21 @@ impl UnixAddress {
     /// `address.is_unnamed()` — Whether there is neither a path nor an abstract name.
     pub const fn is_unnamed(&self) -> bool {
         self.len == 0
+    }
+
+    /// A path, or after a NUL (`skip` is 1) an abstract name, `at` which byte of a text.
+    fn checked(skip: u8, bytes: &[u8], at: usize) -> Result<Self, AddressError> {
+        let mut reader = Reader { text: bytes, at: 0 };
+        let (kind, found) = if skip == 0 && bytes.is_empty() {
+            (AddressErrorKind::EmptyPath, 0)
+        } else if skip == 0 && reader.skip_to(0) {
+            (AddressErrorKind::NulInPath, reader.at)
+        } else if bytes.len() > NAME_MAX {
+            (AddressErrorKind::TooLong, NAME_MAX)
+        } else {
+            return Ok(Self::filled(skip, bytes));
+        };
+        Err(AddressError::new(kind, found.wrapping_add(at)))
     }
 
     /// What follows the family in a `sockaddr_un`, up to the length that the kernel gave.
@@ -675,17 +677,18 @@ impl fmt::Debug for UnixAddress {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct AddressError {
     kind: AddressErrorKind,
-    at: usize,
+    // Not a usize, so that an error fits into a register, and a result with it.
+    at: u32,
 }
 
 impl AddressError {
     pub(crate) const fn new(kind: AddressErrorKind, at: usize) -> Self {
+        let at = if at < u32::MAX as usize {
+            at as u32
+        } else {
+            u32::MAX
+        };
         Self { kind, at }
-    }
-
-    /// The same in a text that has so many bytes more at its start.
-    const fn moved(self, by: usize) -> Self {
-        Self::new(self.kind, self.at.wrapping_add(by))
     }
 
     /// `error.kind()` — What is wrong.
@@ -697,7 +700,7 @@ impl AddressError {
     ///
     /// It is the length of the text where something is missing at its end.
     pub const fn at(&self) -> usize {
-        self.at
+        self.at as usize
     }
 }
 
@@ -705,7 +708,7 @@ impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.as_str())?;
         f.write_str(", at byte ")?;
-        write_number::<10>(f, u32::try_from(self.at).unwrap_or(u32::MAX))
+        write_number::<10>(f, self.at)
     }
 }
 
@@ -775,114 +778,20 @@ impl AddressErrorKind {
     }
 }
 
-fn parse_inet(network: Network, text: &[u8]) -> Result<InetAddress, AddressError> {
-    use AddressErrorKind::{MissingPort, TooManyColons, UnclosedBracket};
-
-    // Where a slice begins that ends with the text.
-    let start = |rest: &[u8]| text.len().wrapping_sub(rest.len());
-
-    let (host_at, host, port) = if let [b'[', rest @ ..] = text {
-        let Some((host, rest)) = split_once(rest, b']') else {
-            return Err(AddressError::new(UnclosedBracket, 0));
-        };
-        let [b':', port @ ..] = rest else {
-            return Err(AddressError::new(MissingPort, start(rest)));
-        };
-        (1, host, port)
-    } else {
-        let Some((host, port)) = split_once(text, b':') else {
-            return Err(AddressError::new(MissingPort, text.len()));
-        };
-        (0, host, port)
-    };
-    // Before the host is looked at: the `fe80` of `fe80::1:80` is no name.
-    if let Some(at) = position(port, b':') {
-        return Err(AddressError::new(TooManyColons, at).moved(start(port)));
-    }
-    Ok(InetAddress {
-        host: parse_host(network, Reader::new(host, host_at))?,
-        port: Reader::new(port, start(port)).port()?,
-    })
-}
-
-fn parse_host(network: Network, mut host: Reader<'_>) -> Result<Host, AddressError> {
-    use AddressErrorKind::{FamilyMismatch, HostName, InvalidHost, InvalidIpv4, MisplacedZone};
-
-    let start = host;
-    if host.rest.is_empty() {
-        return Ok(Host::Any);
-    }
-    let parsed = if host.rest == b"localhost" {
-        if network.is_v6_only() {
-            Host::V6(Ipv6Addr::LOCALHOST, Zone::None)
-        } else {
-            Host::V4(Ipv4Addr::LOCALHOST)
-        }
-    } else if position(host.rest, b':').is_some() {
-        let ip = host.v6()?;
-        let percent = host;
-        let zone = host.zone()?;
-        match ip.octets() {
-            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, octets @ ..] => {
-                if zone != Zone::None {
-                    return Err(percent.error(MisplacedZone));
-                }
-                Host::V4(Ipv4Addr::from(octets))
-            }
-            _ => Host::V6(ip, zone),
-        }
-    } else {
-        while host.peek().is_some_and(|b| b.is_ascii_digit() || b == b'.') {
-            host.skip();
-        }
-        match host.peek() {
-            Some(b'%') => return Err(host.error(MisplacedZone)),
-            Some(_) => {
-                while host.peek().is_some_and(is_name_byte) {
-                    host.skip();
-                }
-                return Err(match host.peek() {
-                    Some(_) => host.error(InvalidHost),
-                    None => start.error(HostName),
-                });
-            }
-            None => {}
-        }
-        host = start;
-        let octets = host.v4()?;
-        if host.peek().is_some() {
-            return Err(host.error(InvalidIpv4));
-        }
-        Host::V4(Ipv4Addr::from(octets))
-    };
-    match parsed {
-        Host::V4(_) if network.is_v6_only() => Err(start.error(FamilyMismatch)),
-        Host::V6(..) if network.is_v4_only() => Err(start.error(FamilyMismatch)),
-        _ => Ok(parsed),
-    }
-}
-
-/// What is left of a text, and at which byte of the whole it begins.
-#[derive(Clone, Copy)]
+/// A text, and the byte of it that is looked at: where an error is returned, it is the one at
+/// fault.
 struct Reader<'a> {
-    rest: &'a [u8],
+    text: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
-    fn new(rest: &'a [u8], at: usize) -> Self {
-        Self { rest, at }
-    }
-
+impl Reader<'_> {
     fn peek(&self) -> Option<u8> {
-        self.rest.first().copied()
+        self.text.get(self.at).copied()
     }
 
     fn skip(&mut self) {
-        if let [_, rest @ ..] = self.rest {
-            self.rest = rest;
-            self.at = self.at.wrapping_add(1);
-        }
+        self.at = self.at.wrapping_add(1);
     }
 
     fn eat(&mut self, byte: u8) -> bool {
@@ -893,163 +802,289 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn error(&self, kind: AddressErrorKind) -> AddressError {
-        AddressError::new(kind, self.at)
+    /// On to the next such byte, or else to the end; whether there is one.
+    #[inline(never)]
+    fn skip_to(&mut self, byte: u8) -> bool {
+        while let Some(found) = self.peek() {
+            if found == byte {
+                return true;
+            }
+            self.skip();
+        }
+        false
     }
 
-    /// All the digits there are, 0 where there is none, `None` when it is too much.
-    fn number(&mut self) -> Option<u32> {
-        let mut value = Some(0_u32);
+    /// An error that is at `at`.
+    fn fail<T>(&mut self, at: usize, kind: AddressErrorKind) -> Result<T, AddressErrorKind> {
+        self.at = at;
+        Err(kind)
+    }
+
+    /// All the digits there are, 0 where there is none; more than `u32::MAX` when it is too much.
+    #[inline(never)]
+    fn number(&mut self) -> u64 {
+        let mut value = 0_u64;
         while let Some(digit @ b'0'..=b'9') = self.peek() {
-            let digit = u32::from(digit & 0xf);
-            value = value
-                .and_then(|v| v.checked_mul(10))
-                .and_then(|v| v.checked_add(digit));
+            if value <= u64::from(u32::MAX) {
+                value = value.wrapping_mul(10).wrapping_add(u64::from(digit & 0xf));
+            }
             self.skip();
         }
         value
     }
 
-    fn port(&mut self) -> Result<u16, AddressError> {
-        let start = *self;
-        let port = self.number();
-        match self.peek() {
-            Some(byte) if byte.is_ascii_alphabetic() && start.at == self.at => {
-                Err(self.error(AddressErrorKind::ServiceName))
-            }
-            Some(_) => Err(self.error(AddressErrorKind::InvalidPort)),
-            None => port
-                .and_then(|port| u16::try_from(port).ok())
-                .ok_or(start.error(AddressErrorKind::PortOutOfRange)),
+    fn inet(&mut self, network: Network) -> Result<InetAddress, AddressErrorKind> {
+        use AddressErrorKind::{MissingPort, TooManyColons, UnclosedBracket};
+
+        let text = self.text;
+        let bracket = self.eat(b'[');
+        let host_at = self.at;
+        let found = self.skip_to(if bracket { b']' } else { b':' });
+        if bracket && !found {
+            return self.fail(0, UnclosedBracket);
         }
+        let host = text.get(..self.at).unwrap_or_default();
+        if bracket {
+            self.skip();
+        }
+        if !self.eat(b':') {
+            return Err(MissingPort);
+        }
+        let port_at = self.at;
+        // Before the host is looked at: the `fe80` of `fe80::1:80` is no name.
+        if self.skip_to(b':') {
+            return Err(TooManyColons);
+        }
+        (self.text, self.at) = (host, host_at);
+        let host = self.host(network)?;
+        (self.text, self.at) = (text, port_at);
+        let port = self.port()?;
+        Ok(InetAddress { host, port })
+    }
+
+    fn port(&mut self) -> Result<u16, AddressErrorKind> {
+        use AddressErrorKind::{InvalidPort, PortOutOfRange, ServiceName};
+
+        let start = self.at;
+        let port = self.number();
+        match (self.peek(), u16::try_from(port)) {
+            (None, Ok(port)) => Ok(port),
+            (None, Err(_)) => self.fail(start, PortOutOfRange),
+            (Some(byte), _) if byte.is_ascii_alphabetic() && self.at == start => Err(ServiceName),
+            (Some(_), _) => Err(InvalidPort),
+        }
+    }
+
+    fn host(&mut self, network: Network) -> Result<Host, AddressErrorKind> {
+        use AddressErrorKind::{FamilyMismatch, InvalidIpv4, MisplacedZone};
+
+        let start = self.at;
+        if self.peek().is_none() {
+            return Ok(Host::Any);
+        }
+        let mut zone = Zone::None;
+        // An IPv4 address is a mapped one until the end.
+        let ip = if self.text.get(start..) == Some(b"localhost") {
+            if network.is_v6_only() {
+                Ipv6Addr::LOCALHOST.to_bits()
+            } else {
+                mapped(Ipv4Addr::LOCALHOST.to_bits())
+            }
+        } else if self.skip_to(b':') {
+            self.at = start;
+            let ip = self.v6()?;
+            let percent = self.at;
+            if self.eat(b'%') {
+                zone = self.zone()?;
+                if is_mapped(ip) {
+                    return self.fail(percent, MisplacedZone);
+                }
+            }
+            ip
+        } else {
+            self.at = start;
+            self.not_a_name()?;
+            let ip = self.v4()?;
+            if self.peek().is_some() {
+                return Err(InvalidIpv4);
+            }
+            mapped(ip)
+        };
+        let v4 = is_mapped(ip);
+        if (v4 && network.is_v6_only()) || (!v4 && network.is_v4_only()) {
+            return self.fail(start, FamilyMismatch);
+        }
+        Ok(if v4 {
+            Host::V4(Ipv4Addr::from_bits(ip as u32))
+        } else {
+            Host::V6(Ipv6Addr::from_bits(ip), zone)
+        })
+    }
+
+    /// Stays where it is unless something else than digits and dots is to come.
+    fn not_a_name(&mut self) -> Result<(), AddressErrorKind> {
+        use AddressErrorKind::{HostName, InvalidHost, MisplacedZone};
+
+        let start = self.at;
+        let mut numeric = true;
+        while let Some(byte) = self.peek() {
+            if !is_name_byte(byte) {
+                return Err(if numeric && byte == b'%' {
+                    MisplacedZone
+                } else {
+                    InvalidHost
+                });
+            }
+            numeric &= byte.is_ascii_digit() || byte == b'.';
+            self.skip();
+        }
+        self.at = start;
+        if numeric { Ok(()) } else { Err(HostName) }
     }
 
     /// Four octets; what follows them is left.
-    fn v4(&mut self) -> Result<[u8; 4], AddressError> {
-        let mut octets = [0; 4];
-        for (index, octet) in octets.iter_mut().enumerate() {
+    #[inline(never)]
+    fn v4(&mut self) -> Result<u32, AddressErrorKind> {
+        use AddressErrorKind::InvalidIpv4;
+
+        let mut ip = 0_u32;
+        for index in 0..4 {
             if index != 0 && !self.eat(b'.') {
-                return Err(self.error(AddressErrorKind::InvalidIpv4));
+                return Err(InvalidIpv4);
             }
-            let start = *self;
-            let number = self.number().and_then(|number| u8::try_from(number).ok());
+            let start = self.at;
+            let zero = self.peek() == Some(b'0');
+            let number = self.number();
+            let digits = self.at.wrapping_sub(start);
             // `01` is 1 to some and octal to others.
-            let ambiguous = matches!(start.rest, [b'0', b'0'..=b'9', ..]);
-            *octet = match number {
-                Some(number) if !ambiguous && start.at != self.at => number,
-                _ => return Err(start.error(AddressErrorKind::InvalidIpv4)),
-            };
+            if digits == 0 || (zero && digits != 1) || number > 255 {
+                return self.fail(start, InvalidIpv4);
+            }
+            ip = ip << 8 | number as u32;
         }
-        Ok(octets)
+        Ok(ip)
     }
 
     /// An IPv6 address up to the end or a `%`, which is left.
-    fn v6(&mut self) -> Result<Ipv6Addr, AddressError> {
+    #[inline(never)]
+    fn v6(&mut self) -> Result<u128, AddressErrorKind> {
         use AddressErrorKind::InvalidIpv6;
 
-        let mut groups = [0_u16; 8];
-        let mut count = 0_usize;
-        // How many groups stand before the `::`.
-        let mut gap = None;
-        if let [b':', b':', ..] = self.rest {
-            self.skip();
-            self.skip();
-            gap = Some(0);
+        // What stands before the `::`, at the upper end, and after it.
+        let (mut before, mut ip) = (0_u128, 0_u128);
+        let mut bits = 0_u32;
+        let mut gap = false;
+        let start = self.at;
+        if self.eat(b':') && self.peek() != Some(b':') {
+            return self.fail(start, InvalidIpv6);
         }
-        // After `::` the end may come; after `:` it may not.
-        let mut may_end = gap.is_some();
-        while !(may_end && self.at_end_or_percent()) {
-            let start = *self;
-            let mut group = 0_u16;
-            let mut digits = 0_u8;
+        loop {
+            // After `::` the end may come; after `:` it may not.
+            if self.peek() == Some(b':') {
+                if gap {
+                    return Err(InvalidIpv6);
+                }
+                self.skip();
+                gap = true;
+                // None at all where there is nothing before it.
+                before = ip.checked_shl(128_u32.wrapping_sub(bits)).unwrap_or(0);
+                ip = 0;
+                if self.at_end_or_percent() {
+                    break;
+                }
+            }
+            let start = self.at;
+            let mut group = 0_u32;
             while let Some(digit) = self.peek().and_then(hex_digit) {
-                if digits == 4 {
-                    return Err(self.error(InvalidIpv6));
+                if self.at.wrapping_sub(start) == 4 {
+                    return Err(InvalidIpv6);
                 }
                 group = group << 4 | digit;
-                digits = digits.wrapping_add(1);
                 self.skip();
             }
-            if digits == 0 {
-                return Err(self.error(InvalidIpv6));
+            if self.at == start {
+                return Err(InvalidIpv6);
             }
-            let v4_tail = self.peek() == Some(b'.');
-            if v4_tail {
-                *self = start;
-                let [a, b, c, d] = self.v4()?;
-                let Some(to) = groups.get_mut(count) else {
-                    return Err(start.error(InvalidIpv6));
-                };
-                *to = u16::from_be_bytes([a, b]);
-                count = count.wrapping_add(1);
-                group = u16::from_be_bytes([c, d]);
+            let mut width = 16;
+            if self.peek() == Some(b'.') {
+                self.at = start;
+                group = self.v4()?;
+                width = 32;
             }
-            let Some(to) = groups.get_mut(count) else {
-                return Err(start.error(InvalidIpv6));
-            };
-            *to = group;
-            count = count.wrapping_add(1);
-
+            bits = bits.wrapping_add(width);
+            if bits > 128 {
+                return self.fail(start, InvalidIpv6);
+            }
+            ip = ip << width | u128::from(group);
             if self.at_end_or_percent() {
                 break;
             }
-            if v4_tail || !self.eat(b':') {
-                return Err(self.error(InvalidIpv6));
-            }
-            may_end = self.peek() == Some(b':');
-            if may_end {
-                if gap.is_some() {
-                    return Err(self.error(InvalidIpv6));
-                }
-                gap = Some(count);
-                self.skip();
+            if width == 32 || !self.eat(b':') {
+                return Err(InvalidIpv6);
             }
         }
-
-        let zeros = groups.len().saturating_sub(count);
         // All groups without a `::`, or at least one fewer with it.
-        if (zeros != 0) != gap.is_some() {
-            return Err(self.error(InvalidIpv6));
+        if gap == (bits == 128) {
+            return Err(InvalidIpv6);
         }
-        let gap = gap.unwrap_or(count);
-        let mut octets = [0; 16];
-        for (index, to) in octets.chunks_exact_mut(2).enumerate() {
-            let from = if index < gap {
-                index
-            } else if index.wrapping_sub(gap) < zeros {
-                continue;
-            } else {
-                index.wrapping_sub(zeros)
-            };
-            if let (Some(&group), [high, low]) = (groups.get(from), to) {
-                [*high, *low] = group.to_be_bytes();
-            }
-        }
-        Ok(Ipv6Addr::from(octets))
+        Ok(before | ip)
     }
 
     fn at_end_or_percent(&self) -> bool {
-        matches!(self.rest, [] | [b'%', ..])
+        matches!(self.peek(), None | Some(b'%'))
     }
 
-    /// Nothing, or `%` and all that follows.
-    fn zone(&mut self) -> Result<Zone, AddressError> {
-        if !self.eat(b'%') {
-            return Ok(Zone::None);
-        }
-        let start = *self;
+    /// What follows a `%`.
+    fn zone(&mut self) -> Result<Zone, AddressErrorKind> {
+        let start = self.at;
         let index = self.number();
-        if self.rest.is_empty() {
-            index
-                .and_then(NonZeroU32::new)
-                .map(Zone::Index)
-                .ok_or(start.error(AddressErrorKind::InvalidZone))
-        } else {
-            InterfaceName::new(start.rest)
-                .map(Zone::Name)
-                .map_err(|error| error.moved(start.at))
+        let at_end = self.peek().is_none();
+        self.at = start;
+        if !at_end {
+            return self.interface().map(Zone::Name);
+        }
+        match u32::try_from(index).map(Zone::from_scope_id) {
+            Ok(zone @ Zone::Index(_)) => Ok(zone),
+            _ => Err(AddressErrorKind::InvalidZone),
         }
     }
+
+    /// All that is left, as the name of an interface.
+    fn interface(&mut self) -> Result<InterfaceName, AddressErrorKind> {
+        use AddressErrorKind::InvalidZone;
+
+        let start = self.at;
+        let mut bytes = [0; IFNAMSIZ];
+        let mut digits = true;
+        while let Some(byte) = self.peek() {
+            let at = self.at.wrapping_sub(start);
+            let last = at >= IFNAMSIZ - 1;
+            if last || !byte.is_ascii_graphic() || b"/:%[]".contains(&byte) {
+                return Err(InvalidZone);
+            }
+            digits &= byte.is_ascii_digit();
+            if let Some(to) = bytes.get_mut(at) {
+                *to = byte;
+            }
+            self.skip();
+        }
+        // The empty name counts as digits only.
+        if digits || matches!(bytes, [b'.', 0, ..] | [b'.', b'.', 0, ..]) {
+            return self.fail(start, InvalidZone);
+        }
+        Ok(InterfaceName { bytes })
+    }
+}
+
+/// `::ffff:0:0/96`.
+const MAPPED: u128 = 0xffff;
+
+fn mapped(ip: u32) -> u128 {
+    MAPPED << 32 | u128::from(ip)
+}
+
+fn is_mapped(ip: u128) -> bool {
+    ip >> 32 == MAPPED
 }
 
 /// Whether it can stand in a host name, not that it would be a good one.
@@ -1057,24 +1092,12 @@ fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | 0x80..)
 }
 
-fn hex_digit(byte: u8) -> Option<u16> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u16::try_from(digit).ok())
-}
-
-fn position(bytes: &[u8], wanted: u8) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == wanted)
-}
-
-fn split_once(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
-    let (before, rest) = text.split_at_checked(position(text, separator)?)?;
-    let (_, after) = rest.split_first()?;
-    Some((before, after))
+fn hex_digit(byte: u8) -> Option<u32> {
+    char::from(byte).to_digit(16)
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {
-    split_once(bytes, 0).map_or(bytes, |(before, _)| before)
+    bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
 fn write_lossy(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
