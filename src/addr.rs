@@ -16,7 +16,6 @@
 //! contain panics.
 
 use core::error::Error;
-use core::ffi::CStr;
 use core::fmt::{self, Write as _};
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
@@ -306,14 +305,10 @@ impl SockAddr {
         self.bytes.get(..self.len).unwrap_or(&self.bytes)
     }
 
-    /// The path of a unix socket that has one.
-    pub(crate) fn path(&self) -> Option<&CStr> {
-        let path = self.bytes.get(2..)?;
-        let unix = self.bytes.starts_with(&AF_UNIX.to_ne_bytes());
-        if !unix || path.first() == Some(&0) {
-            return None;
-        }
-        CStr::from_bytes_until_nul(path).ok()
+    /// The path of a unix socket that has one, with its NUL.
+    pub(crate) fn path(&self) -> Option<&[u8]> {
+        let path = self.as_bytes().strip_prefix(&AF_UNIX.to_ne_bytes())?;
+        (!matches!(path.first(), None | Some(0))).then_some(path)
     }
 }
 
