@@ -1,9 +1,12 @@
 //! Pure. A failed system call: which, and why.
+#![allow(unsafe_code)] // A part of a string is a string.
 
 use core::fmt;
 use core::num::NonZeroU32;
 
 use rustix::io::Errno;
+
+use crate::activation::split_at_byte;
 
 /// A failed system call.
 ///
@@ -100,19 +103,16 @@ macro_rules! operations {
             /// In the order of their numbers, from 1 up.
             const ALL: &[Operation] = &[Operation::$first, $(Operation::$name,)*];
 
-            /// Its name as the manual has it.
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    Operation::$first => $first_text,
-                    $(Operation::$name => $text,)*
-                }
-            }
+            /// Their names in the same order, one behind the other: a table of them would be
+            /// larger than they are.
+            const NAMES: &str = concat!($first_text, $(" ", $text),*);
         }
     };
 }
 
 operations! {
     Accept4 "accept4"
+    Access "faccessat2"
     Bind "bind"
     Chdir "fchdir"
     Chmod "fchmod"
@@ -154,6 +154,18 @@ operations! {
     Write "write"
 }
 
+impl Operation {
+    /// Its name as the manual has it.
+    pub fn as_str(self) -> &'static str {
+        let mut rest = Operation::NAMES.as_bytes();
+        for _ in 1..self as u8 {
+            rest = split_at_byte(rest, b' ').1.unwrap_or(&[]);
+        }
+        // SAFETY: a part of a string between two of its spaces.
+        unsafe { str::from_utf8_unchecked(split_at_byte(rest, b' ').0) }
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -176,6 +188,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn names_are_those_of_the_manual() {
+        assert_eq!(Operation::Accept4.as_str(), "accept4");
+        assert_eq!(Operation::Execve.as_str(), "execve");
+        assert_eq!(Operation::ALL.last().unwrap().as_str(), "write");
+    }
+
+    #[test]
     fn every_operation_survives_its_packing() {
         for operation in Operation::ALL {
             for errno in [1, 98, 4095] {
@@ -183,6 +202,7 @@ mod tests {
                 let error = Error::new(*operation, errno);
                 assert_eq!((error.operation(), error.errno()), (*operation, errno));
             }
+            assert!(!operation.as_str().is_empty());
         }
     }
 }

@@ -6,7 +6,7 @@ use core::ptr;
 
 use heapless::Vec;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{self, Access, AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{self, CWD, Mode, OFlags};
 use rustix::io::{self, Errno};
 
 use crate::changes::Changes;
@@ -77,7 +77,13 @@ pub(crate) fn check(
         None => search(program, directory, path),
     };
     match opened {
-        Ok(file) => check_file(&file, directory, &mut refuse),
+        Ok(file) => {
+            check_file(&file, directory, &mut refuse);
+            // Its interpreter is given a name for the fd, which is closed by then.
+            if changes.executable.is_some() && is_script(&file) {
+                refuse(Errno::NOENT);
+            }
+        }
         Err(errno) => refuse(errno),
     }
 }
@@ -121,20 +127,11 @@ fn search(program: &Program<'_>, directory: BorrowedFd<'_>, name: &CStr) -> Resu
     Err(refused)
 }
 
-/// A regular file with an execute bit for us.
+/// A regular file that may be executed by us. Before Linux 5.8 nobody says the latter.
 fn may_execute(file: &OwnedFd) -> bool {
-    let regular = fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-    // Without AT_EMPTY_PATH, which is new for it (Linux 5.8): its name in /proc, or else trust.
-    regular
-        && !matches!(
-            fs::accessat(
-                file,
-                c"",
-                Access::EXEC_OK,
-                AtFlags::EACCESS | AtFlags::EMPTY_PATH
-            ),
-            Err(Errno::ACCESS)
-        )
+    let file = sys::lend(file);
+    let refused = matches!(sys::check_executable(file), Err(error) if error.is(Errno::ACCESS));
+    !refused && sys::file(file).is_ok_and(|file| file.is_regular())
 }
 
 fn check_file(file: &OwnedFd, directory: BorrowedFd<'_>, refuse: &mut dyn FnMut(Errno)) {
@@ -144,19 +141,7 @@ fn check_file(file: &OwnedFd, directory: BorrowedFd<'_>, refuse: &mut dyn FnMut(
     if let Err(errno @ (Errno::TXTBSY | Errno::ACCESS | Errno::PERM)) = kernels_check(file) {
         refuse(errno);
     }
-    // To read it, it has to be opened once more; what cannot be read can be executed all the same.
-    let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
-    let mut digits = [0; 10];
-    let number = crate::activation::write_decimal(&mut digits, file.as_raw_fd() as u32);
-    for (to, from) in link.iter_mut().skip(14).zip(number) {
-        *to = *from;
-    }
-    let Ok(link) = CStr::from_bytes_until_nul(&link) else {
-        return;
-    };
-    let Ok(readable) = fs::open(link, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) else {
-        return;
-    };
+    let Some(readable) = reopen(file) else { return };
     match interpreter(&readable) {
         Ok(None) => {}
         Ok(Some(path)) => {
@@ -169,6 +154,23 @@ fn check_file(file: &OwnedFd, directory: BorrowedFd<'_>, refuse: &mut dyn FnMut(
         }
         Err(errno) => refuse(errno),
     }
+}
+
+/// A file that was opened to be looked at, opened once more to be read. What cannot be read can be
+/// executed all the same.
+fn reopen(file: &OwnedFd) -> Option<OwnedFd> {
+    let mut link = *b"/proc/self/fd/\0\0\0\0\0\0\0\0\0\0\0";
+    let mut digits = [0; 10];
+    let number = crate::activation::write_decimal(&mut digits, file.as_raw_fd() as u32);
+    for (to, from) in link.iter_mut().skip(14).zip(number) {
+        *to = *from;
+    }
+    sys::open_to_read(&link).ok()
+}
+
+fn is_script(file: &OwnedFd) -> bool {
+    let mut head = [0; 2];
+    reopen(file).is_some_and(|file| read_at(&file, &mut head, 0) == Ok(2)) && head == *b"#!"
 }
 
 /// AT_EXECVE_CHECK; nothing where the kernel does not know it.

@@ -325,6 +325,10 @@ impl FileId {
         self.inode
     }
 
+    pub(crate) const fn is_regular(&self) -> bool {
+        self.mode as u32 & raw::S_IFMT == raw::S_IFREG
+    }
+
     pub(crate) const fn is_socket(&self) -> bool {
         self.mode as u32 & raw::S_IFMT == raw::S_IFSOCK
     }
@@ -410,6 +414,15 @@ pub(crate) fn memfd(name: &CStr, flags: u32) -> Result<OwnedFd, Error> {
     let (name, flags) = (name.as_ptr() as usize, (flags | raw::MFD_CLOEXEC) as usize);
     // SAFETY: `name` ends in a NUL; makes a new fd.
     unsafe { open_call(what, name, flags, 0, 0) }
+}
+
+/// faccessat2(fd, X_OK) for the effective user (Linux 5.8).
+pub(crate) fn check_executable(fd: BorrowedFd<'_>) -> Result<(), Error> {
+    const X_OK: usize = 1;
+    let what = what(Operation::Access, raw::__NR_faccessat2);
+    let flags = (raw::AT_EACCESS | raw::AT_EMPTY_PATH) as usize;
+    // SAFETY: a C string.
+    unsafe { call(what, number(fd), c_string(b"\0"), X_OK, flags, 0) }.map(drop)
 }
 
 /// flock(fd, LOCK_EX | LOCK_NB).
