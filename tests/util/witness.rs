@@ -251,7 +251,7 @@ pub fn in_process_of_its_own(name: &str, body: impl FnOnce(&Path)) {
     if let Some(directory) = env::var_os(DIRECTORY) {
         // What hangs ends all the same, and says so by its status.
         // SAFETY: a number.
-        unsafe { libc::alarm(60) };
+        unsafe { libc::alarm(30) };
         return body(Path::new(&directory));
     }
     let _alone = alone();
