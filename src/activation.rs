@@ -253,20 +253,19 @@ fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
     Ok(value)
 }
 
-/// Writes `number` in decimal at the start of `buffer`, as much as fits; the part written.
+/// Writes `number` in decimal at the end of `buffer`: the part written.
 pub(crate) fn write_decimal(buffer: &mut [u8; 10], number: u32) -> &[u8] {
-    let mut digits = 1;
-    let mut rest = number / 10;
-    while rest > 0 {
-        digits += 1;
-        rest /= 10;
-    }
+    let mut start = buffer.len();
     let mut rest = number;
-    for byte in buffer.iter_mut().take(digits).rev() {
+    for byte in buffer.iter_mut().rev() {
         *byte = b'0'.wrapping_add((rest % 10) as u8);
+        start = start.wrapping_sub(1);
         rest /= 10;
+        if rest == 0 {
+            break;
+        }
     }
-    buffer.get(..digits).unwrap_or(&[])
+    buffer.get(start..).unwrap_or(&[])
 }
 
 /// A variable of the environment that is there and cannot be understood.

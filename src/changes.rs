@@ -4,6 +4,7 @@ use core::ffi::CStr;
 
 use rustix::fd::BorrowedFd;
 
+use crate::activation::split_at_byte;
 use crate::environ::{Args, value_of};
 
 /// What a successor gets that its [`Program`](crate::Program) does not say: everything else is as
@@ -118,10 +119,7 @@ impl<'a> Changes<'a> {
     pub(crate) fn keeps(&self, string: &[u8]) -> bool {
         let unset = |name: &&str| value_of(string, name.as_bytes()).is_some();
         let replaced = |variable: &&CStr| {
-            let mut parts = variable.to_bytes().split(|byte| *byte == b'=');
-            parts
-                .next()
-                .is_some_and(|name| value_of(string, name).is_some())
+            value_of(string, split_at_byte(variable.to_bytes(), b'=').0).is_some()
         };
         !self.unset.iter().any(unset) && !self.set.iter().any(replaced)
     }
