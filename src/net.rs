@@ -559,6 +559,7 @@ impl NetView {
     /// # Errors
     ///
     /// As for [`start_process`](Self::start_process).
+    #[inline(never)]
     pub fn start_process_with(
         &mut self,
         program: &Program<'_>,

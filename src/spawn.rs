@@ -250,6 +250,7 @@ const OWN_BYTES: usize = OWN_VARIABLES * 48;
 
 impl<'a> Start<'a> {
     /// Checks what can be checked here, and tells all that it finds.
+    #[inline(never)]
     fn new(
         program: &'a Program<'a>,
         changes: &'a Changes<'a>,
