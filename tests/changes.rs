@@ -14,7 +14,10 @@ use std::path::Path;
 
 use gracenet::{Args, Changes, Deadline, Environ, Failure, Net, Program, StartError};
 use rustix::fs::{Mode, OFlags};
-use util::{Fds, Predecessor, alone, copy_witness, in_process_of_its_own, path, program, witness};
+use util::{
+    Fds, Predecessor, alone, copy_witness, in_process_of_its_own, path, program, put_in_place,
+    witness,
+};
 
 fn texts(strings: Vec<Vec<u8>>) -> Vec<String> {
     strings
@@ -558,11 +561,7 @@ fn a_stream_that_is_given_may_lie_where_another_was() {
         let saved = rustix::io::fcntl_dupfd_cloexec(&stdin, 100).unwrap();
         // CLOEXEC, as std opens it.
         let zero = File::open("/dev/zero").unwrap();
-        // SAFETY: put back below.
-        assert_eq!(
-            unsafe { libc::dup3(zero.as_raw_fd(), 0, libc::O_CLOEXEC) },
-            0
-        );
+        put_in_place(&zero, 0);
         let changes = Changes::new().stdout(stdin.as_fd());
         let fds = predecessor.start_with(&program, &changes).fds();
         rustix::stdio::dup2_stdin(&saved).unwrap();

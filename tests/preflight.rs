@@ -16,7 +16,7 @@ use gracenet::{
     StartError,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use util::{Fds, Predecessor, alone, copy_witness, path, seccomp, witness};
+use util::{Fds, Predecessor, alone, copy_witness, path, put_in_place, seccomp, witness};
 
 fn refused(errno: Errno) -> StartError {
     StartError::Failed(Error::new(Operation::Execve, errno))
@@ -389,11 +389,7 @@ fn a_socket_that_was_closed_behind_the_tables_back_is_found() {
     let new = Changes::new();
     // A client's by now.
     let client = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    // SAFETY: this is what is found; the number stays open for the table to close.
-    assert_eq!(
-        unsafe { libc::dup3(client.as_raw_fd(), web, libc::O_CLOEXEC) },
-        web
-    );
+    put_in_place(&client, web);
     let found = find(&mut predecessor, &program, &new);
     assert_eq!(found, [StartError::NotOurs(1)]);
     assert_eq!(predecessor.fail_with(&program, &new), found[0]);
@@ -403,11 +399,7 @@ fn a_socket_that_was_closed_behind_the_tables_back_is_found() {
     unsafe { libc::close(null) };
     let found = find(&mut predecessor, &program, &new);
     assert_eq!(found, [StartError::NotOurs(1), StartError::NotOurs(4)]);
-    // SAFETY: as above.
-    assert_eq!(
-        unsafe { libc::dup3(zero.as_raw_fd(), null, libc::O_CLOEXEC) },
-        null
-    );
+    put_in_place(&zero, null);
     let found = find(&mut predecessor, &program, &new);
     assert_eq!(found, [StartError::NotOurs(1), StartError::NotOurs(4)]);
     // Without them it works.
@@ -498,11 +490,7 @@ fn all_is_found_and_not_only_the_first() {
     let program = Program::new(Args::new(&args), Environ::new(&[]));
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     for fd in &entries[5..7] {
-        // SAFETY: it stays open for the table to close.
-        assert_eq!(
-            unsafe { libc::dup3(other.as_raw_fd(), *fd, libc::O_CLOEXEC) },
-            *fd
-        );
+        put_in_place(&other, *fd);
     }
     let found = with_limit(channel.into(), || {
         predecessor.net.preflight(&program, &Changes::new())
@@ -523,11 +511,7 @@ fn all_is_found_and_not_only_the_first() {
 
     // More than there is room for are counted.
     for fd in &entries[7..] {
-        // SAFETY: it stays open for the table to close.
-        assert_eq!(
-            unsafe { libc::dup3(other.as_raw_fd(), *fd, libc::O_CLOEXEC) },
-            *fd
-        );
+        put_in_place(&other, *fd);
     }
     let found = predecessor.net.preflight(&program, &Changes::new());
     let all = 3 + entries.len() - 5;

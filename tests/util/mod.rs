@@ -23,7 +23,7 @@ pub use puppet::{Entry, Puppet, Start, word};
 pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
 pub use witness::{
     Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, is_reaped, path,
-    report, strings, tell, witness, witness_in,
+    put_in_place, report, strings, tell, witness, witness_in,
 };
 
 /// The static program `name` of tests/programs, which is built first.

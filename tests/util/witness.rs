@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, Permissions};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -236,6 +236,13 @@ pub fn witness_in(root: &Path, exec: &str) -> (Child, OwnedFd) {
         .spawn()
         .unwrap();
     (child, report)
+}
+
+/// Puts another file under the number `at`, behind the back of whoever owns it. It is CLOEXEC.
+pub fn put_in_place(file: &impl AsRawFd, at: RawFd) {
+    // SAFETY: what the test is about; the number stays open for its owner to close.
+    let put = unsafe { libc::dup3(file.as_raw_fd(), at, libc::O_CLOEXEC) };
+    assert_eq!(put, at);
 }
 
 /// Whether a child has been reaped, and is not a zombie.
