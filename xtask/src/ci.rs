@@ -96,9 +96,13 @@ fn commands(commands: impl IntoIterator<Item = Command>) -> Result<Outcome> {
 fn lints(workspace: &Workspace) -> Vec<Command> {
     const DENY: [&str; 3] = ["--", "-D", "warnings"];
     let mut commands = Vec::new();
-    for package in ["gracenet", "xtask"] {
+    for package in [
+        ["gracenet"].as_slice(),
+        &["gracenet", "--features", "std"],
+        &["xtask"],
+    ] {
         let mut command = workspace.cargo(["clippy", "--all-targets", "-p"]);
-        command.arg(package).args(DENY);
+        command.args(package).args(DENY);
         commands.push(command);
     }
     for program in workspace.programs() {
@@ -120,12 +124,13 @@ fn lints(workspace: &Workspace) -> Vec<Command> {
 fn documentation(workspace: &Workspace) -> Vec<Command> {
     let programs = workspace.programs().filter(|package| package.is_library());
     let names = programs.map(|package| package.name.as_str());
-    ["gracenet"]
+    [["gracenet"].as_slice(), &["gracenet", "--features", "std"]]
         .into_iter()
-        .chain(names)
-        .map(|name| {
+        .map(<[&str]>::to_vec)
+        .chain(names.map(|name| vec![name]))
+        .map(|package| {
             let mut command = workspace.cargo(["doc", "--no-deps", "-p"]);
-            command.arg(name).env("RUSTDOCFLAGS", "-D warnings");
+            command.args(package).env("RUSTDOCFLAGS", "-D warnings");
             command
         })
         .collect()

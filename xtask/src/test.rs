@@ -11,6 +11,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     for package in ["gracenet", "xtask"] {
         step::run(workspace.cargo(["test", "-p"]).arg(package))?;
     }
+    // What the feature adds. That it changes nothing of the rest is shown by the units.
+    for targets in [["--lib", "--test", "std_server"].as_slice(), &["--doc"]] {
+        let mut test = workspace.cargo(["test", "-p", "gracenet", "--features", "std"]);
+        step::run(test.args(targets))?;
+    }
     // Alone, each: what one program wants of a dependency must not reach another.
     for program in workspace.programs() {
         for target in program.test_targets() {
