@@ -185,15 +185,23 @@ impl Address {
     /// ```
     #[inline(never)]
     pub fn parse(network: Network, text: &[u8]) -> Result<Self, AddressError> {
-        if network.is_unix() {
-            UnixAddress::parse(text).map(Self::Unix)
-        } else {
-            let mut reader = Reader { text, at: 0 };
-            match reader.inet(network) {
-                Ok(address) => Ok(Self::Inet(address)),
-                Err(kind) => Err(AddressError::new(kind, reader.at)),
+        let mut reader = Reader { text, at: 0 };
+        let kind = if network.is_unix() {
+            match reader.unix() {
+                Ok(skip) => return Ok(Self::Unix(UnixAddress::filled(skip, reader.rest()))),
+                Err(kind) => kind,
             }
-        }
+        } else {
+            let mut address = InetAddress {
+                host: Host::Any,
+                port: 0,
+            };
+            match reader.inet(network, &mut address) {
+                Ok(()) => return Ok(Self::Inet(address)),
+                Err(kind) => kind,
+            }
+        };
+        Err(reader.error(kind))
     }
 
     /// `Address::decode(sockaddr)` — Reads a socket address, in bytes as getsockname(2) returns it.
@@ -223,7 +231,16 @@ impl Address {
     pub fn decode(sockaddr: &[u8]) -> Option<Self> {
         let (family, rest) = sockaddr.split_first_chunk()?;
         match u16::from_ne_bytes(*family) {
-            AF_UNIX => UnixAddress::decode(rest).map(Self::Unix),
+            AF_UNIX => {
+                let bytes = match rest {
+                    [] | [0, ..] => rest,
+                    path => until_nul(path),
+                };
+                if bytes.len() > SUN_PATH_MAX {
+                    return None;
+                }
+                Some(Self::Unix(UnixAddress::filled(0, bytes)))
+            }
             AF_INET => {
                 let [p0, p1, octets @ ..] = *rest.first_chunk::<6>()?;
                 Some(Self::Inet(InetAddress {
@@ -257,39 +274,45 @@ const SOCKADDR_MAX: usize = 2 + SUN_PATH_MAX;
 impl SockAddr {
     /// What [`Address::decode`] reads. A zone that has no number and a host that is left out are
     /// taken for none.
-    #[inline(never)]
     pub(crate) fn encode(address: &Address) -> Self {
         let mut encoded = Self {
             bytes: [0; SOCKADDR_MAX],
             len: 0,
         };
+        encoded.fill(address);
+        encoded
+    }
+
+    /// Where there are zeros.
+    // As a part of the above, all is put together twice.
+    #[inline(never)]
+    fn fill(&mut self, address: &Address) {
         match address {
             Address::Unix(unix) => {
-                encoded.set::<0, 2>(AF_UNIX.to_ne_bytes());
-                encoded.set::<2, SUN_PATH_MAX>(unix.sun_path);
+                self.set::<0, 2>(AF_UNIX.to_ne_bytes());
+                self.set::<2, SUN_PATH_MAX>(unix.sun_path);
                 // The NUL of a path, which is there already, counts.
                 let nul = usize::from(unix.as_path().is_some());
-                encoded.len = usize::from(unix.len).wrapping_add(2).wrapping_add(nul);
+                self.len = usize::from(unix.len).wrapping_add(2).wrapping_add(nul);
             }
             Address::Inet(InetAddress { host, port }) => {
-                encoded.set::<2, 2>(port.to_be_bytes());
+                self.set::<2, 2>(port.to_be_bytes());
                 if let Host::V6(ip, zone) = host {
-                    encoded.set::<0, 2>(AF_INET6.to_ne_bytes());
-                    encoded.set::<8, 16>(ip.octets());
+                    self.set::<0, 2>(AF_INET6.to_ne_bytes());
+                    self.set::<8, 16>(ip.octets());
                     if let Zone::Index(index) = zone {
-                        encoded.set::<24, 4>(index.get().to_ne_bytes());
+                        self.set::<24, 4>(index.get().to_ne_bytes());
                     }
-                    encoded.len = 28;
+                    self.len = 28;
                 } else {
-                    encoded.set::<0, 2>(AF_INET.to_ne_bytes());
+                    self.set::<0, 2>(AF_INET.to_ne_bytes());
                     if let Host::V4(ip) = host {
-                        encoded.set::<4, 4>(ip.octets());
+                        self.set::<4, 4>(ip.octets());
                     }
-                    encoded.len = 16;
+                    self.len = 16;
                 }
             }
         }
-        encoded
     }
 
     /// The bytes from `AT` on, which are there: a store and no more.
@@ -476,9 +499,10 @@ impl InterfaceName {
     /// - [`ifname_valid_full` in systemd](https://github.com/systemd/systemd/blob/main/src/basic/socket-util.c)
     pub fn new(name: &[u8]) -> Result<Self, AddressError> {
         let mut reader = Reader { text: name, at: 0 };
-        match reader.interface() {
-            Ok(name) => Ok(name),
-            Err(kind) => Err(AddressError::new(kind, reader.at)),
+        let mut bytes = [0; IFNAMSIZ];
+        match reader.interface(&mut bytes) {
+            Ok(()) => Ok(Self { bytes }),
+            Err(kind) => Err(reader.error(kind)),
         }
     }
 
@@ -550,9 +574,10 @@ impl UnixAddress {
     /// # Ok::<(), gracenet::addr::AddressError>(())
     /// ```
     pub fn parse(text: &[u8]) -> Result<Self, AddressError> {
-        match text {
-            [b'@', name @ ..] => Self::checked(1, name, 1),
-            _ => Self::checked(0, text, 0),
+        let mut reader = Reader { text, at: 0 };
+        match reader.unix() {
+            Ok(skip) => Ok(Self::filled(skip, reader.rest())),
+            Err(kind) => Err(reader.error(kind)),
         }
     }
 
@@ -564,7 +589,11 @@ impl UnixAddress {
     /// - [`AddressErrorKind::NulInPath`]: at the first NUL.
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_path(path: &[u8]) -> Result<Self, AddressError> {
-        Self::checked(0, path, 0)
+        let mut reader = Reader { text: path, at: 0 };
+        match reader.path() {
+            Ok(()) => Ok(Self::filled(0, path)),
+            Err(kind) => Err(reader.error(kind)),
+        }
     }
 
     /// `UnixAddress::from_abstract(name)` — The address with this abstract name, of up to 107 bytes.
@@ -575,7 +604,11 @@ impl UnixAddress {
     ///
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_abstract(name: &[u8]) -> Result<Self, AddressError> {
-        Self::checked(1, name, 0)
+        let mut reader = Reader { text: name, at: 0 };
+        match reader.fits() {
+            Ok(()) => Ok(Self::filled(1, name)),
+            Err(kind) => Err(reader.error(kind)),
+        }
     }
 
     /// `address.as_path()` — The path, without a NUL; `None` if it is something else.
@@ -603,41 +636,16 @@ impl UnixAddress {
         self.len == 0
     }
 
-    /// A path, or after a NUL (`skip` is 1) an abstract name, `at` which byte of a text.
-    fn checked(skip: u8, bytes: &[u8], at: usize) -> Result<Self, AddressError> {
-        let mut reader = Reader { text: bytes, at: 0 };
-        let (kind, found) = if skip == 0 && bytes.is_empty() {
-            (AddressErrorKind::EmptyPath, 0)
-        } else if skip == 0 && reader.skip_to(0) {
-            (AddressErrorKind::NulInPath, reader.at)
-        } else if bytes.len() > NAME_MAX {
-            (AddressErrorKind::TooLong, NAME_MAX)
-        } else {
-            return Ok(Self::filled(skip, bytes));
-        };
-        Err(AddressError::new(kind, found.wrapping_add(at)))
-    }
-
-    /// What follows the family in a `sockaddr_un`, up to the length that the kernel gave.
-    fn decode(sun_path: &[u8]) -> Option<Self> {
-        let bytes = match sun_path {
-            [] | [0, ..] => sun_path,
-            path => until_nul(path),
-        };
-        (bytes.len() <= SUN_PATH_MAX).then(|| Self::filled(0, bytes))
-    }
-
     /// `skip` NULs and `bytes`, which the caller has found to fit.
     // Inlined into each of its callers it costs 400 bytes more.
     #[inline(never)]
     fn filled(skip: u8, bytes: &[u8]) -> Self {
         let mut address = Self::UNNAMED;
-        address.len = skip;
         let room = address.sun_path.iter_mut().skip(usize::from(skip));
         for (to, from) in room.zip(bytes) {
             *to = *from;
-            address.len = address.len.wrapping_add(1);
         }
+        address.len = skip.wrapping_add(bytes.len() as u8);
         address
     }
 
@@ -780,9 +788,13 @@ struct Reader<'a> {
     at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
+    }
+
+    fn rest(&self) -> &'a [u8] {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
     fn skip(&mut self) {
@@ -809,10 +821,42 @@ impl Reader<'_> {
         false
     }
 
+    fn error(&self, kind: AddressErrorKind) -> AddressError {
+        AddressError::new(kind, self.at)
+    }
+
     /// An error that is at `at`.
     fn fail<T>(&mut self, at: usize, kind: AddressErrorKind) -> Result<T, AddressErrorKind> {
         self.at = at;
         Err(kind)
+    }
+
+    /// How many NULs stand before the path or the name, which is all that is left.
+    fn unix(&mut self) -> Result<u8, AddressErrorKind> {
+        if self.eat(b'@') {
+            self.fits().map(|()| 1)
+        } else {
+            self.path().map(|()| 0)
+        }
+    }
+
+    fn path(&mut self) -> Result<(), AddressErrorKind> {
+        if self.text.is_empty() {
+            return Err(AddressErrorKind::EmptyPath);
+        }
+        if self.skip_to(0) {
+            return Err(AddressErrorKind::NulInPath);
+        }
+        self.at = 0;
+        self.fits()
+    }
+
+    fn fits(&mut self) -> Result<(), AddressErrorKind> {
+        if self.rest().len() > NAME_MAX {
+            self.at = self.at.wrapping_add(NAME_MAX);
+            return Err(AddressErrorKind::TooLong);
+        }
+        Ok(())
     }
 
     /// All the digits there are, 0 where there is none; more than `u32::MAX` when it is too much.
@@ -828,7 +872,11 @@ impl Reader<'_> {
         value
     }
 
-    fn inet(&mut self, network: Network) -> Result<InetAddress, AddressErrorKind> {
+    fn inet(
+        &mut self,
+        network: Network,
+        address: &mut InetAddress,
+    ) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::{MissingPort, TooManyColons, UnclosedBracket};
 
         let text = self.text;
@@ -851,10 +899,10 @@ impl Reader<'_> {
             return Err(TooManyColons);
         }
         (self.text, self.at) = (host, host_at);
-        let host = self.host(network)?;
+        self.host(network, &mut address.host)?;
         (self.text, self.at) = (text, port_at);
-        let port = self.port()?;
-        Ok(InetAddress { host, port })
+        address.port = self.port()?;
+        Ok(())
     }
 
     fn port(&mut self) -> Result<u16, AddressErrorKind> {
@@ -870,50 +918,58 @@ impl Reader<'_> {
         }
     }
 
-    fn host(&mut self, network: Network) -> Result<Host, AddressErrorKind> {
+    /// Where there is none, it is left as it is.
+    fn host(&mut self, network: Network, host: &mut Host) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::{FamilyMismatch, InvalidIpv4, MisplacedZone};
 
         let start = self.at;
         if self.peek().is_none() {
-            return Ok(Host::Any);
+            return Ok(());
         }
+        if self.rest() == b"localhost" {
+            let local: &[u8] = if network.is_v6_only() {
+                b"::1"
+            } else {
+                b"127.0.0.1"
+            };
+            (self.text, self.at) = (local, 0);
+        }
+        let begin = self.at;
+        let v6 = self.skip_to(b':');
+        self.at = begin;
         let mut zone = Zone::None;
         // An IPv4 address is a mapped one until the end.
-        let ip = if self.text.get(start..) == Some(b"localhost") {
-            if network.is_v6_only() {
-                Ipv6Addr::LOCALHOST.to_bits()
-            } else {
-                mapped(Ipv4Addr::LOCALHOST.to_bits())
-            }
-        } else if self.skip_to(b':') {
-            self.at = start;
-            let ip = self.v6()?;
+        let mut ip;
+        if v6 {
+            ip = Octets::NONE;
+            self.v6(&mut ip)?;
             let percent = self.at;
             if self.eat(b'%') {
-                zone = self.zone()?;
-                if is_mapped(ip) {
+                self.zone(&mut zone)?;
+                if ip.mapped().is_some() {
                     return self.fail(percent, MisplacedZone);
                 }
             }
-            ip
         } else {
-            self.at = start;
+            ip = Octets::MAPPED;
             self.not_a_name()?;
-            let ip = self.v4()?;
+            self.v4(&mut ip)?;
             if self.peek().is_some() {
                 return Err(InvalidIpv4);
             }
-            mapped(ip)
-        };
-        let v4 = is_mapped(ip);
-        if (v4 && network.is_v6_only()) || (!v4 && network.is_v4_only()) {
-            return self.fail(start, FamilyMismatch);
         }
-        Ok(if v4 {
-            Host::V4(Ipv4Addr::from_bits(ip as u32))
+        if let Some(v4) = ip.mapped() {
+            if network.is_v6_only() {
+                return self.fail(start, FamilyMismatch);
+            }
+            *host = Host::V4(Ipv4Addr::from(v4));
         } else {
-            Host::V6(Ipv6Addr::from_bits(ip), zone)
-        })
+            if network.is_v4_only() {
+                return self.fail(start, FamilyMismatch);
+            }
+            *host = Host::V6(Ipv6Addr::from(ip.bytes), zone);
+        }
+        Ok(())
     }
 
     /// Stays where it is unless something else than digits and dots is to come.
@@ -939,10 +995,9 @@ impl Reader<'_> {
 
     /// Four octets; what follows them is left.
     #[inline(never)]
-    fn v4(&mut self) -> Result<u32, AddressErrorKind> {
+    fn v4(&mut self, ip: &mut Octets) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::InvalidIpv4;
 
-        let mut ip = 0_u32;
         for index in 0..4 {
             if index != 0 && !self.eat(b'.') {
                 return Err(InvalidIpv4);
@@ -955,19 +1010,16 @@ impl Reader<'_> {
             if digits == 0 || (zero && digits != 1) || number > 255 {
                 return self.fail(start, InvalidIpv4);
             }
-            ip = ip << 8 | number as u32;
+            ip.push(number as u8);
         }
-        Ok(ip)
+        Ok(())
     }
 
     /// An IPv6 address up to the end or a `%`, which is left.
     #[inline(never)]
-    fn v6(&mut self) -> Result<u128, AddressErrorKind> {
+    fn v6(&mut self, ip: &mut Octets) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::InvalidIpv6;
 
-        // What stands before the `::`, at the upper end, and after it.
-        let (mut before, mut ip) = (0_u128, 0_u128);
-        let mut bits = 0_u32;
         let mut gap = false;
         let start = self.at;
         if self.eat(b':') && self.peek() != Some(b':') {
@@ -981,9 +1033,7 @@ impl Reader<'_> {
                 }
                 self.skip();
                 gap = true;
-                // None at all where there is nothing before it.
-                before = ip.checked_shl(128_u32.wrapping_sub(bits)).unwrap_or(0);
-                ip = 0;
+                ip.leave_gap();
                 if self.at_end_or_percent() {
                     break;
                 }
@@ -1000,29 +1050,29 @@ impl Reader<'_> {
             if self.at == start {
                 return Err(InvalidIpv6);
             }
-            let mut width = 16;
-            if self.peek() == Some(b'.') {
+            let v4_tail = self.peek() == Some(b'.');
+            if v4_tail {
                 self.at = start;
-                group = self.v4()?;
-                width = 32;
+                self.v4(ip)?;
+            } else {
+                ip.push((group >> 8) as u8);
+                ip.push(group as u8);
             }
-            bits = bits.wrapping_add(width);
-            if bits > 128 {
+            if ip.len > 16 {
                 return self.fail(start, InvalidIpv6);
             }
-            ip = ip << width | u128::from(group);
             if self.at_end_or_percent() {
                 break;
             }
-            if width == 32 || !self.eat(b':') {
+            if v4_tail || !self.eat(b':') {
                 return Err(InvalidIpv6);
             }
         }
         // All groups without a `::`, or at least one fewer with it.
-        if gap == (bits == 128) {
+        if gap == (ip.len == 16) {
             return Err(InvalidIpv6);
         }
-        Ok(before | ip)
+        Ok(())
     }
 
     fn at_end_or_percent(&self) -> bool {
@@ -1030,26 +1080,30 @@ impl Reader<'_> {
     }
 
     /// What follows a `%`.
-    fn zone(&mut self) -> Result<Zone, AddressErrorKind> {
+    #[inline(never)]
+    fn zone(&mut self, zone: &mut Zone) -> Result<(), AddressErrorKind> {
         let start = self.at;
         let index = self.number();
         let at_end = self.peek().is_none();
         self.at = start;
-        if !at_end {
-            return self.interface().map(Zone::Name);
+        if at_end {
+            *zone = Zone::from_scope_id(u32::try_from(index).unwrap_or(0));
+            if *zone == Zone::None {
+                return Err(AddressErrorKind::InvalidZone);
+            }
+        } else {
+            let mut bytes = [0; IFNAMSIZ];
+            self.interface(&mut bytes)?;
+            *zone = Zone::Name(InterfaceName { bytes });
         }
-        match u32::try_from(index).map(Zone::from_scope_id) {
-            Ok(zone @ Zone::Index(_)) => Ok(zone),
-            _ => Err(AddressErrorKind::InvalidZone),
-        }
+        Ok(())
     }
 
-    /// All that is left, as the name of an interface.
-    fn interface(&mut self) -> Result<InterfaceName, AddressErrorKind> {
+    /// All that is left, as the name of an interface, into zeros.
+    fn interface(&mut self, name: &mut [u8; IFNAMSIZ]) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::InvalidZone;
 
         let start = self.at;
-        let mut bytes = [0; IFNAMSIZ];
         let mut digits = true;
         while let Some(byte) = self.peek() {
             let at = self.at.wrapping_sub(start);
@@ -1058,28 +1112,66 @@ impl Reader<'_> {
                 return Err(InvalidZone);
             }
             digits &= byte.is_ascii_digit();
-            if let Some(to) = bytes.get_mut(at) {
+            if let Some(to) = name.get_mut(at) {
                 *to = byte;
             }
             self.skip();
         }
         // The empty name counts as digits only.
-        if digits || matches!(bytes, [b'.', 0, ..] | [b'.', b'.', 0, ..]) {
+        if digits || matches!(name, [b'.', 0, ..] | [b'.', b'.', 0, ..]) {
             return self.fail(start, InvalidZone);
         }
-        Ok(InterfaceName { bytes })
+        Ok(())
     }
 }
 
-/// `::ffff:0:0/96`.
-const MAPPED: u128 = 0xffff;
-
-fn mapped(ip: u32) -> u128 {
-    MAPPED << 32 | u128::from(ip)
+/// The bytes of an IPv6 address as they come in.
+struct Octets {
+    bytes: [u8; 16],
+    /// How many have come.
+    len: usize,
+    /// How many of them stand before the `::`, and stay where they are.
+    gap: usize,
 }
 
-fn is_mapped(ip: u128) -> bool {
-    ip >> 32 == MAPPED
+impl Octets {
+    const NONE: Self = Self {
+        bytes: [0; 16],
+        len: 0,
+        gap: 0,
+    };
+    /// For the four bytes of an IPv4 address.
+    const MAPPED: Self = Self {
+        bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
+        len: 0,
+        gap: 12,
+    };
+
+    /// One more at the end, for which those after the gap move up.
+    #[inline(never)]
+    fn push(&mut self, mut byte: u8) {
+        for to in self.bytes.iter_mut().skip(self.gap).rev() {
+            byte = core::mem::replace(to, byte);
+        }
+        self.len = self.len.wrapping_add(1);
+    }
+
+    /// Moves up to the front what has come, and zeros after it.
+    fn leave_gap(&mut self) {
+        let len = self.len;
+        for _ in len..16 {
+            self.push(0);
+        }
+        (self.len, self.gap) = (len, len);
+    }
+
+    /// The IPv4 address that is mapped into it.
+    fn mapped(&self) -> Option<[u8; 4]> {
+        let (prefix, ip) = self.bytes.split_first_chunk::<12>()?;
+        let (mapped, _) = Self::MAPPED.bytes.split_first_chunk::<12>()?;
+        let ip = ip.first_chunk::<4>()?;
+        (prefix == mapped).then_some(*ip)
+    }
 }
 
 /// Whether it can stand in a host name, not that it would be a good one.
