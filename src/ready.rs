@@ -13,7 +13,7 @@ use rustix::process::Pid;
 
 use crate::error::Error;
 use crate::socket::above_stdio;
-use crate::sys::{self, Status};
+use crate::sys::{self, Waited};
 use crate::time::Deadline;
 
 const GREETING: &[u8; 8] = b"gracenet";
@@ -419,13 +419,13 @@ impl Successor {
     /// Reaps it, if it has ended.
     fn reap(&mut self) -> Option<Failure> {
         match sys::wait(self.raw_pid(), self.pidfd(), false) {
-            Ok(None) => None,
-            Ok(Some(Status::Exited(status))) => Some(Failure::Exited(status)),
-            Ok(Some(Status::Killed(signal))) => Some(Failure::Killed(signal)),
-            // Nobody keeps its status. Has it ended all the same?
-            Err(_) => {
+            Waited::Running => None,
+            Waited::Exited(status) => Some(Failure::Exited(status)),
+            Waited::Killed(signal) => Some(Failure::Killed(signal)),
+            // Has it ended all the same?
+            Waited::Unknown(_) => {
                 let lives_on = match self.pidfd() {
-                    Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(false),
+                    Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(0),
                     None => sys::kill(self.raw_pid(), None, 0).is_ok(),
                 };
                 (!lives_on).then_some(Failure::Ended)
@@ -440,7 +440,7 @@ fn wait_readable(fds: [Option<BorrowedFd<'_>>; 2], deadline: Deadline) -> Result
     loop {
         match sys::poll(fds, deadline.remaining_ns()) {
             Err(error) if error.is(Errno::INTR) => {}
-            polled => return polled,
+            polled => return polled.map(|ready| ready > 0),
         }
     }
 }

@@ -69,7 +69,7 @@ impl Signals {
     ///
     /// - `read`: the fd cannot be read.
     pub fn read(&self) -> Result<Option<Received>, Error> {
-        let mut info = SignalfdSiginfo::default();
+        let mut info = SignalfdSiginfo::new();
         match sys::read_signal(sys::lend(&self.fd), &mut info) {
             Err(error) if error.is(Errno::AGAIN) => return Ok(None),
             read => read?,

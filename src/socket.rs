@@ -15,7 +15,7 @@ use crate::addr::{
 };
 use crate::error::Error;
 use crate::matching::{Request, Style, Transport};
-use crate::sys::{self, FileId};
+use crate::sys::{self, AddressBytes, FileId};
 
 /// How a socket is made. Nothing in it changes a socket that is inherited, except as said.
 ///
@@ -246,6 +246,7 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
 
 /// Interfaces by number instead of by name, and none where the kernel keeps none: it has zones
 /// only for link-local addresses, and for multicast within the interface or the link.
+#[inline(never)]
 pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
     let Address::Inet(InetAddress {
         host: Host::V6(ip, zone),
@@ -408,8 +409,8 @@ fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
-    match sys::local_address(fd) {
-        Ok(address) => Ok(Address::decode(address.as_bytes())),
+    match AddressBytes::new().local(fd) {
+        Ok(address) => Ok(Address::decode(address)),
         Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::OPNOTSUPP) => Ok(None),
         Err(error) => Err(error),
     }
@@ -457,11 +458,15 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
     if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         return Ok(Readiness::Listens);
     }
-    let stream = style_of(fd)?.is_some_and(|style| style != Style::Datagram);
-    Ok(match stream && !sys::has_peer(fd)? {
-        true => Readiness::CouldListen,
-        false => Readiness::Never,
-    })
+    match style_of(fd)? {
+        Some(Style::Stream | Style::SeqPacket) => {}
+        _ => return Ok(Readiness::Never),
+    }
+    match sys::check_peer(fd) {
+        Ok(()) => Ok(Readiness::Never),
+        Err(error) if error.is(Errno::NOTCONN) => Ok(Readiness::CouldListen),
+        Err(error) => Err(error),
+    }
 }
 
 /// IPV6_V6ONLY, of a socket of any family.
@@ -469,7 +474,7 @@ pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<bool, Erro
     match address {
         Address::Inet(InetAddress {
             host: Host::V6(..), ..
-        }) => sys::v6only(fd),
+        }) => sys::v6only(fd).map(|v6only| v6only != 0),
         _ => Ok(false),
     }
 }

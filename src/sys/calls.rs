@@ -14,28 +14,38 @@ use linux_raw_sys::{general as raw, ioctl, net};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 
-use super::arch;
+use super::arch::{self, Argument};
 use crate::error::{Error, Operation};
 
 /// Made again when a signal interrupts it.
-const AGAIN: u32 = 0x8000;
+const AGAIN: u32 = 0x8000_0000;
 
+/// Which call, in one word: its number, and under which operation its errors are given.
 const fn what(operation: Operation, number: u32) -> u32 {
     ((operation as u32) << 16) | number
 }
 
-/// The one way into the kernel: an int, or the error of this operation.
+/// The one way into the kernel: an int, or the error of this operation. `what` comes last, and
+/// all others are where the kernel wants them already.
 ///
 /// # Safety
 ///
 /// 1. The call is one whose effects the caller answers for.
+/// 2. The arguments that it has are initialized.
 #[inline(never)]
-unsafe fn call(what: u32, a: usize, b: usize, c: usize, d: usize, e: usize) -> Result<i32, Error> {
-    let number = (what & 0x7fff) as usize;
+unsafe fn enter(
+    a: usize,
+    b: Argument,
+    c: Argument,
+    d: Argument,
+    e: Argument,
+    what: u32,
+) -> Result<i32, Error> {
     loop {
-        // SAFETY: 1. is the caller's duty.
-        let result = unsafe { arch::syscall5(number, a, b, c, d, e) } as i32;
-        if result >= 0 {
+        // SAFETY: 1. and 2. are the caller's duties.
+        let result = unsafe { arch::syscall5((what & 0xffff) as usize, a, b, c, d, e) } as i32;
+        // A negated errno lies in the last page of the address space.
+        if !(-4095..0).contains(&result) {
             return Ok(result);
         }
         let errno = result.wrapping_neg() as u32;
@@ -46,15 +56,72 @@ unsafe fn call(what: u32, a: usize, b: usize, c: usize, d: usize, e: usize) -> R
     }
 }
 
+/// As [`enter`], of a call that returns nothing.
+///
+/// # Safety
+///
+/// 1. and 2. As for [`enter`].
+#[inline(never)]
+unsafe fn enter_and_drop(
+    a: usize,
+    b: Argument,
+    c: Argument,
+    d: Argument,
+    e: Argument,
+    what: u32,
+) -> Result<(), Error> {
+    // SAFETY: 1. and 2. are the caller's duties.
+    unsafe { enter(a, b, c, d, e, what) }.map(drop)
+}
+
+/// All arguments there can be, of which those behind the given ones are none.
+#[inline(always)]
+fn all<const N: usize>(given: [usize; N]) -> [Argument; 4] {
+    let argument = |index: usize| match given.get(index) {
+        Some(given) => Argument::new(*given),
+        None => Argument::uninit(),
+    };
+    [argument(0), argument(1), argument(2), argument(3)]
+}
+
+/// A call with these arguments: an int, or the error of this operation.
+///
+/// # Safety
+///
+/// 1. The call is one whose effects the caller answers for.
+/// 2. It has no more arguments, or does not look at them.
+#[inline(always)]
+unsafe fn call<const N: usize>(what: u32, a: usize, rest: [usize; N]) -> Result<i32, Error> {
+    let [b, c, d, e] = all(rest);
+    // SAFETY: 1. and 2. are the caller's duties.
+    unsafe { enter(a, b, c, d, e, what) }
+}
+
+/// As [`call`], of one that returns nothing.
+///
+/// # Safety
+///
+/// 1. and 2. As for [`call`].
+#[inline(always)]
+unsafe fn run<const N: usize>(what: u32, a: usize, rest: [usize; N]) -> Result<(), Error> {
+    let [b, c, d, e] = all(rest);
+    // SAFETY: 1. and 2. are the caller's duties.
+    unsafe { enter_and_drop(a, b, c, d, e, what) }
+}
+
 /// As [`call`], of an fd.
 ///
 /// # Safety
 ///
-/// 1. As for [`call`], and the call makes a new fd.
-#[inline(never)]
-unsafe fn open_call(what: u32, a: usize, b: usize, c: usize, d: usize) -> Result<OwnedFd, Error> {
-    // SAFETY: 1. is the caller's duty.
-    let fd = unsafe { call(what, a, b, c, d, 0)? };
+/// 1. and 2. As for [`call`], and the call makes a new fd.
+#[inline(always)]
+unsafe fn open_call<const N: usize>(
+    what: u32,
+    a: usize,
+    rest: [usize; N],
+) -> Result<OwnedFd, Error> {
+    // SAFETY: 1. and 2. are the caller's duties.
+    let fd = unsafe { call(what, a, rest)? };
     // SAFETY: it is new and not negative.
     Ok(unsafe { own(fd) })
 }
@@ -95,7 +162,7 @@ fn c_string(path: &[u8]) -> usize {
 }
 
 fn number(fd: BorrowedFd<'_>) -> usize {
-    fd.as_raw_fd() as usize
+    fd.as_raw_fd() as u32 as usize
 }
 
 /// socket(family, style | SOCK_CLOEXEC and more, 0).
@@ -103,7 +170,7 @@ pub(crate) fn socket(family: u32, style: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::Socket, raw::__NR_socket);
     let style = style | raw::O_CLOEXEC;
     // SAFETY: makes a new fd.
-    unsafe { open_call(what, family as usize, style as usize, 0, 0) }
+    unsafe { open_call(what, family as usize, [style as usize, 0]) }
 }
 
 /// socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0).
@@ -113,7 +180,7 @@ pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut pair = [-1_i32; 2];
     let at = &raw mut pair as usize;
     // SAFETY: the pair is writable.
-    unsafe { call(what, net::AF_UNIX as usize, style, 0, at, 0)? };
+    unsafe { run(what, net::AF_UNIX as usize, [style, 0, at])? };
     let [first, second] = pair;
     // SAFETY: it is new and not negative.
     let first = unsafe { own(first) };
@@ -127,7 +194,7 @@ pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
 fn with_address(what: u32, fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
     let (at, length) = (address.as_ptr() as usize, address.len());
     // SAFETY: the kernel reads so many bytes.
-    unsafe { call(what, number(fd), at, length, 0, 0) }.map(drop)
+    unsafe { run(what, number(fd), [at, length]) }
 }
 
 /// bind(fd, address).
@@ -144,7 +211,7 @@ pub(crate) fn connect(fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
 pub(crate) fn listen(fd: BorrowedFd<'_>, backlog: i32) -> Result<(), Error> {
     let what = what(Operation::Listen, raw::__NR_listen);
     // SAFETY: no memory is touched.
-    unsafe { call(what, number(fd), backlog as usize, 0, 0, 0) }.map(drop)
+    unsafe { run(what, number(fd), [backlog as u32 as usize]) }
 }
 
 /// accept4(fd, flags | SOCK_CLOEXEC).
@@ -152,41 +219,53 @@ pub(crate) fn accept(fd: BorrowedFd<'_>, flags: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::Accept4, raw::__NR_accept4) | AGAIN;
     let flags = (flags | raw::O_CLOEXEC) as usize;
     // SAFETY: makes a new fd, and writes no address.
-    unsafe { open_call(what, number(fd), 0, 0, flags) }
+    unsafe { open_call(what, number(fd), [0, 0, flags]) }
 }
 
-/// getsockopt(fd, level, name): an option of at most eight bytes.
+/// getsockopt(fd, level, name), of an option of `length` bytes.
+///
+/// # Safety
+///
+/// 1. `at` is the address of so many bytes that are writable.
 #[inline(never)]
-fn option(fd: BorrowedFd<'_>, level: u32, name: u32, mut length: u32) -> Result<u64, Error> {
+unsafe fn option(
+    fd: BorrowedFd<'_>,
+    level: u32,
+    name: u32,
+    at: usize,
+    mut length: u32,
+) -> Result<(), Error> {
     let what = what(Operation::Getsockopt, raw::__NR_getsockopt);
-    let mut value = 0_u64;
-    let (at, length) = (&raw mut value as usize, &raw mut length as usize);
-    // SAFETY: both are writable, and the length is at most that of the value.
-    unsafe { call(what, number(fd), level as usize, name as usize, at, length)? };
+    let (level, name, length) = (level as usize, name as usize, &raw mut length as usize);
+    // SAFETY: both are writable, one of them by 1., and the other says how far.
+    unsafe { run(what, number(fd), [level, name, at, length]) }
+}
+
+/// getsockopt(fd, level, name): an int.
+#[inline(never)]
+fn int_option(fd: BorrowedFd<'_>, level: u32, name: u32) -> Result<u32, Error> {
+    let mut value = 0_u32;
+    // SAFETY: an int has four bytes.
+    unsafe { option(fd, level, name, &raw mut value as usize, 4)? };
     Ok(value)
 }
 
 /// getsockopt(fd, SOL_SOCKET, name): an int.
-#[inline(never)]
 pub(crate) fn socket_option(fd: BorrowedFd<'_>, name: u32) -> Result<u32, Error> {
-    // Of eight zeroed bytes the first four were written, whatever the order within them.
-    let first_four = |value: u64| {
-        value
-            .to_ne_bytes()
-            .first_chunk()
-            .map(|int| u32::from_ne_bytes(*int))
-    };
-    option(fd, net::SOL_SOCKET, name, 4).map(|value| first_four(value).unwrap_or(0))
+    int_option(fd, net::SOL_SOCKET, name)
 }
 
-/// getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY).
-pub(crate) fn v6only(fd: BorrowedFd<'_>) -> Result<bool, Error> {
-    option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, 4).map(|value| value != 0)
+/// getsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY): 0 or 1.
+pub(crate) fn v6only(fd: BorrowedFd<'_>) -> Result<u32, Error> {
+    int_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY)
 }
 
 /// getsockopt(fd, SOL_SOCKET, SO_COOKIE).
 pub(crate) fn cookie(fd: BorrowedFd<'_>) -> Result<u64, Error> {
-    option(fd, net::SOL_SOCKET, net::SO_COOKIE, 8)
+    let (mut cookie, name) = (0_u64, net::SO_COOKIE);
+    // SAFETY: a cookie has eight bytes.
+    unsafe { option(fd, net::SOL_SOCKET, name, &raw mut cookie as usize, 8)? };
+    Ok(cookie)
 }
 
 /// setsockopt(fd, level, name, value): an int.
@@ -195,7 +274,13 @@ fn set_option(fd: BorrowedFd<'_>, level: u32, name: u32, value: i32) -> Result<(
     let what = what(Operation::Setsockopt, raw::__NR_setsockopt);
     let (at, length) = (&raw const value as usize, size_of::<i32>());
     // SAFETY: the kernel reads so many bytes.
-    unsafe { call(what, number(fd), level as usize, name as usize, at, length) }.map(drop)
+    unsafe {
+        run(
+            what,
+            number(fd),
+            [level as usize, name as usize, at, length],
+        )
+    }
 }
 
 /// setsockopt(fd, SOL_SOCKET, name, 1).
@@ -208,47 +293,42 @@ pub(crate) fn set_v6only(fd: BorrowedFd<'_>, value: bool) -> Result<(), Error> {
     set_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, i32::from(value))
 }
 
-/// The bytes of a socket address, as many as the kernel has written.
+/// Room for a socket address, and how much of it the kernel has written.
 pub(crate) struct AddressBytes {
-    bytes: [u8; 128],
+    bytes: MaybeUninit<[u8; 128]>,
     length: u32,
 }
 
 impl AddressBytes {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.bytes
-            .get(..self.length as usize)
-            .unwrap_or(&self.bytes)
+    pub(crate) const fn new() -> AddressBytes {
+        AddressBytes {
+            bytes: MaybeUninit::uninit(),
+            length: 0,
+        }
+    }
+
+    /// getsockname(fd).
+    pub(crate) fn local(&mut self, fd: BorrowedFd<'_>) -> Result<&[u8], Error> {
+        let what = what(Operation::Getsockname, raw::__NR_getsockname);
+        self.length = 128;
+        let (at, length) = (
+            self.bytes.as_mut_ptr() as usize,
+            &raw mut self.length as usize,
+        );
+        // SAFETY: both are writable, and the length is that of the bytes.
+        unsafe { run(what, number(fd), [at, length])? };
+        let length = self.length.min(128) as usize;
+        // SAFETY: the kernel has written so many of them, or as many as there was room for.
+        Ok(unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), length) })
     }
 }
 
-/// getsockname(fd).
-pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<AddressBytes, Error> {
-    let what = what(Operation::Getsockname, raw::__NR_getsockname);
-    let mut address = AddressBytes {
-        bytes: [0; 128],
-        length: 128,
-    };
-    let (at, length) = (
-        &raw mut address.bytes as usize,
-        &raw mut address.length as usize,
-    );
-    // SAFETY: both are writable, and the length is that of the bytes.
-    unsafe { call(what, number(fd), at, length, 0, 0)? };
-    Ok(address)
-}
-
-/// getpeername(fd): whether there is one.
-pub(crate) fn has_peer(fd: BorrowedFd<'_>) -> Result<bool, Error> {
+/// getpeername(fd): that there is one.
+pub(crate) fn check_peer(fd: BorrowedFd<'_>) -> Result<(), Error> {
     let what = what(Operation::Getpeername, raw::__NR_getpeername);
-    let (mut bytes, mut length) = ([0_u8; 128], 128_u32);
-    let (at, length) = (&raw mut bytes as usize, &raw mut length as usize);
-    // SAFETY: both are writable, and the length is that of the bytes.
-    match unsafe { call(what, number(fd), at, length, 0, 0) } {
-        Ok(_) => Ok(true),
-        Err(error) if error.is(Errno::NOTCONN) => Ok(false),
-        Err(error) => Err(error),
-    }
+    let mut length = 0_u32;
+    // SAFETY: there is room for no byte, so that none is written; the length is writable.
+    unsafe { run(what, number(fd), [0, &raw mut length as usize]) }
 }
 
 /// sendto(fd, message, MSG_DONTWAIT | MSG_NOSIGNAL).
@@ -257,7 +337,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<(), Error> {
     let flags = (net::MSG_DONTWAIT | net::MSG_NOSIGNAL) as usize;
     let (at, length) = (message.as_ptr() as usize, message.len());
     // SAFETY: the kernel reads so many bytes, and no address.
-    unsafe { call(what, number(fd), at, length, flags, 0) }.map(drop)
+    unsafe { run(what, number(fd), [at, length, flags, 0]) }
 }
 
 /// recvfrom(fd, buffer, MSG_DONTWAIT): what was received.
@@ -267,7 +347,7 @@ pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 64]) -> Resul
     let flags = net::MSG_DONTWAIT as usize;
     // SAFETY: the kernel writes at most so many bytes, and no address (the sixth argument is not
     // looked at without the fifth).
-    let received = unsafe { call(what, number(fd), at, length, flags, 0)? };
+    let received = unsafe { call(what, number(fd), [at, length, flags, 0])? };
     Ok(buffer.get(..received as usize).unwrap_or(&[]))
 }
 
@@ -276,7 +356,7 @@ pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 64]) -> Resul
 fn fcntl(fd: BorrowedFd<'_>, command: u32, argument: usize) -> Result<i32, Error> {
     let what = what(Operation::Fcntl, raw::__NR_fcntl);
     // SAFETY: used with commands that touch no memory.
-    unsafe { call(what, number(fd), command as usize, argument, 0, 0) }
+    unsafe { call(what, number(fd), [command as usize, argument]) }
 }
 
 /// fcntl(fd, F_DUPFD_CLOEXEC, lowest).
@@ -309,15 +389,15 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> Result<(
 pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
     let what = what(Operation::Chmod, raw::__NR_fchmod);
     // SAFETY: no memory is touched.
-    unsafe { call(what, number(fd), mode as usize, 0, 0, 0) }.map(drop)
+    unsafe { run(what, number(fd), [mode as usize]) }
 }
 
 /// Which file it is, and of what kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
+    /// The device, of which the kernel has no number of more than 20 bits, and above it the kind.
     device: u64,
     inode: u64,
-    mode: u16,
 }
 
 impl FileId {
@@ -326,53 +406,62 @@ impl FileId {
     }
 
     pub(crate) const fn is_regular(&self) -> bool {
-        self.mode as u32 & raw::S_IFMT == raw::S_IFREG
+        self.device >> 60 == (raw::S_IFREG >> 12) as u64
     }
 
     pub(crate) const fn is_socket(&self) -> bool {
-        self.mode as u32 & raw::S_IFMT == raw::S_IFSOCK
+        self.device >> 60 == (raw::S_IFSOCK >> 12) as u64
     }
 }
 
 /// statx(fd, path, flags), of the kind, not of the permissions, so that a file is the same after
 /// a chmod (Linux 4.11).
-fn file_at(fd: usize, path: &[u8], flags: u32) -> Result<FileId, Error> {
+#[inline(never)]
+fn file_at(fd: usize, path: usize, flags: u32) -> Result<FileId, Error> {
     let what = what(Operation::Stat, raw::__NR_statx);
-    let mut found = MaybeUninit::<raw::statx>::zeroed();
-    let (path, flags, at) = (c_string(path), flags as usize, found.as_mut_ptr() as usize);
+    let mut found = MaybeUninit::<raw::statx>::uninit();
+    let (flags, at) = (flags as usize, found.as_mut_ptr() as usize);
     let mask = (raw::STATX_TYPE | raw::STATX_INO) as usize;
     // SAFETY: a C string, and the result is writable.
-    unsafe { call(what, fd, path, flags, mask, at)? };
-    // SAFETY: a structure of integers, of which zeros are valid ones.
+    unsafe { run(what, fd, [path, flags, mask, at])? };
+    // SAFETY: the kernel has written all of it.
     let found = unsafe { found.assume_init_ref() };
+    let [major, minor] = [found.stx_dev_major, found.stx_dev_minor].map(u64::from);
     Ok(FileId {
-        device: (u64::from(found.stx_dev_major) << 32) | u64::from(found.stx_dev_minor),
+        device: major | minor << 32 | u64::from(found.stx_mode >> 12) << 60,
         inode: found.stx_ino,
-        mode: found.stx_mode & raw::S_IFMT as u16,
     })
 }
 
 /// statx of an fd.
 pub(crate) fn file(fd: BorrowedFd<'_>) -> Result<FileId, Error> {
-    file_at(number(fd), b"\0", raw::AT_EMPTY_PATH)
+    file_at(number(fd), c_string(b"\0"), raw::AT_EMPTY_PATH)
 }
 
 /// statx of the working directory, for which it need not be searched.
 pub(crate) fn working_directory() -> Result<FileId, Error> {
-    file_at(raw::AT_FDCWD as usize, b"\0", raw::AT_EMPTY_PATH)
+    file_at(
+        raw::AT_FDCWD as u32 as usize,
+        c_string(b"\0"),
+        raw::AT_EMPTY_PATH,
+    )
 }
 
 /// statx of a path, not following a symbolic link at its end.
 pub(crate) fn file_named(path: &[u8]) -> Result<FileId, Error> {
-    file_at(raw::AT_FDCWD as usize, path, raw::AT_SYMLINK_NOFOLLOW)
+    file_at(
+        raw::AT_FDCWD as u32 as usize,
+        c_string(path),
+        raw::AT_SYMLINK_NOFOLLOW,
+    )
 }
 
 /// unlinkat(AT_FDCWD, path).
 pub(crate) fn unlink(path: &[u8]) -> Result<(), Error> {
     let what = what(Operation::Unlink, raw::__NR_unlinkat);
-    let (at, path) = (raw::AT_FDCWD as usize, c_string(path));
+    let (at, path) = (raw::AT_FDCWD as u32 as usize, c_string(path));
     // SAFETY: a C string.
-    unsafe { call(what, at, path, 0, 0, 0) }.map(drop)
+    unsafe { run(what, at, [path, 0]) }
 }
 
 /// openat(directory, path, flags | O_CLOEXEC, mode).
@@ -380,13 +469,13 @@ fn open_from(directory: usize, path: &[u8], flags: u32, mode: u32) -> Result<Own
     let what = what(Operation::Open, raw::__NR_openat);
     let (path, flags) = (c_string(path), (flags | raw::O_CLOEXEC) as usize);
     // SAFETY: a C string; makes a new fd.
-    unsafe { open_call(what, directory, path, flags, mode as usize) }
+    unsafe { open_call(what, directory, [path, flags, mode as usize]) }
 }
 
 /// openat(AT_FDCWD, path, O_PATH | O_DIRECTORY): a directory to go to.
 pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Error> {
     open_from(
-        raw::AT_FDCWD as usize,
+        raw::AT_FDCWD as u32 as usize,
         path,
         raw::O_PATH | raw::O_DIRECTORY,
         0,
@@ -395,7 +484,7 @@ pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Error> {
 
 /// openat(AT_FDCWD, path, O_RDONLY).
 pub(crate) fn open_to_read(path: &[u8]) -> Result<OwnedFd, Error> {
-    open_from(raw::AT_FDCWD as usize, path, raw::O_RDONLY, 0)
+    open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_RDONLY, 0)
 }
 
 /// openat(folder, name, flags | O_CLOEXEC, mode).
@@ -413,7 +502,7 @@ pub(crate) fn memfd(name: &CStr, flags: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::MemfdCreate, raw::__NR_memfd_create);
     let (name, flags) = (name.as_ptr() as usize, (flags | raw::MFD_CLOEXEC) as usize);
     // SAFETY: `name` ends in a NUL; makes a new fd.
-    unsafe { open_call(what, name, flags, 0, 0) }
+    unsafe { open_call(what, name, [flags]) }
 }
 
 /// faccessat2(fd, X_OK) for the effective user (Linux 5.8).
@@ -422,24 +511,14 @@ pub(crate) fn check_executable(fd: BorrowedFd<'_>) -> Result<(), Error> {
     let what = what(Operation::Access, raw::__NR_faccessat2);
     let flags = (raw::AT_EACCESS | raw::AT_EMPTY_PATH) as usize;
     // SAFETY: a C string.
-    unsafe { call(what, number(fd), c_string(b"\0"), X_OK, flags, 0) }.map(drop)
+    unsafe { run(what, number(fd), [c_string(b"\0"), X_OK, flags]) }
 }
 
 /// flock(fd, LOCK_EX | LOCK_NB).
 pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Error> {
     let what = what(Operation::Flock, raw::__NR_flock);
     // SAFETY: no memory is touched.
-    unsafe {
-        call(
-            what,
-            number(fd),
-            (raw::LOCK_EX | raw::LOCK_NB) as usize,
-            0,
-            0,
-            0,
-        )
-    }
-    .map(drop)
+    unsafe { run(what, number(fd), [(raw::LOCK_EX | raw::LOCK_NB) as usize]) }
 }
 
 /// ioctl(a socket, SIOCGIFINDEX, name): the number of an interface.
@@ -463,69 +542,66 @@ pub(crate) fn interface_index(name: &[u8]) -> Result<u32, Error> {
     }
     let (fd, at) = (any.as_raw_fd() as usize, &raw mut request as usize);
     // SAFETY: the request is as large as the kernel has it, and writable.
-    unsafe { call(what, fd, ioctl::SIOCGIFINDEX as usize, at, 0, 0)? };
+    unsafe { run(what, fd, [ioctl::SIOCGIFINDEX as usize, at])? };
     Ok(request.index)
 }
 
-/// How a child has ended.
+/// What has become of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Status {
+pub(crate) enum Waited {
+    /// It has not ended, and is not waited for.
+    Running,
     Exited(i32),
     Killed(i32),
+    /// Nobody keeps its status.
+    Unknown(Error),
 }
 
-/// waitid(which, id, WEXITED, maybe WNOHANG): `None` while it has not ended.
-fn wait_for(which: u32, id: usize, flags: u32) -> Result<Option<Status>, Error> {
-    // `struct siginfo`, whose part for a child begins at the alignment of a pointer.
+/// waitid(P_PIDFD, or P_PID where that is not known, WEXITED, maybe WNOHANG).
+#[inline(never)]
+pub(crate) fn wait(pid: u32, pidfd: Option<BorrowedFd<'_>>, block: bool) -> Waited {
+    /// `struct siginfo`, in whose first 32 bytes is all that is read here.
+    #[repr(C)]
+    struct Information {
+        first: [i32; 8],
+        rest: MaybeUninit<[i32; 24]>,
+    }
+    // The part for a child begins at the alignment of a pointer.
     const PID: usize = if size_of::<usize>() == 8 { 4 } else { 3 };
     let what = what(Operation::Waitid, raw::__NR_waitid) | AGAIN;
-    let mut info = [0_i32; 32];
+    let flags = raw::WEXITED | if block { 0 } else { raw::WNOHANG };
+    let mut info = Information {
+        first: [0; 8],
+        rest: MaybeUninit::uninit(),
+    };
     let at = &raw mut info as usize;
-    // SAFETY: the information is writable, and no usage is asked for.
-    unsafe {
-        call(
-            what,
-            which as usize,
-            id,
-            at,
-            (flags | raw::WEXITED) as usize,
-            0,
-        )?
-    };
-    let (code, pid, status) = (info.get(2), info.get(PID), info.get(PID + 2));
-    let (Some(code), Some(1..), Some(status)) = (code, pid, status) else {
-        return Ok(None);
-    };
-    Ok(Some(match *code as u32 {
-        raw::CLD_EXITED => Status::Exited(*status),
-        _ => Status::Killed(*status),
-    }))
-}
-
-/// waitid(P_PIDFD, or P_PID where that is not known): `None` while it has not ended and is not
-/// waited for.
-#[inline(never)]
-pub(crate) fn wait(
-    pid: u32,
-    pidfd: Option<BorrowedFd<'_>>,
-    block: bool,
-) -> Result<Option<Status>, Error> {
-    let flags = if block { 0 } else { raw::WNOHANG };
+    let (mut which, mut id) = (raw::P_PID, pid as usize);
     if let Some(pidfd) = pidfd {
-        match wait_for(raw::P_PIDFD, number(pidfd), flags) {
-            // Before Linux 5.4, where there are pidfds already.
-            Err(error) if error.is(Errno::INVAL) => {}
-            waited => return waited,
-        }
+        (which, id) = (raw::P_PIDFD, number(pidfd));
     }
-    wait_for(raw::P_PID, pid as usize, flags)
+    // SAFETY: the information is writable, and no usage is asked for.
+    while let Err(error) = unsafe { run(what, which as usize, [id, at, flags as usize, 0]) } {
+        if which == raw::P_PID || !error.is(Errno::INVAL) {
+            return Waited::Unknown(error);
+        }
+        // Before Linux 5.4, where there are pidfds already.
+        (which, id) = (raw::P_PID, pid as usize);
+    }
+    let (code, pid, status) = (info.first[2], info.first[PID], info.first[PID + 2]);
+    if pid == 0 {
+        Waited::Running
+    } else if code as u32 == raw::CLD_EXITED {
+        Waited::Exited(status)
+    } else {
+        Waited::Killed(status)
+    }
 }
 
 /// pidfd_open(pid), which is CLOEXEC (Linux 5.3).
 pub(crate) fn pidfd_open(pid: u32) -> Result<OwnedFd, Error> {
     let what = what(Operation::PidfdOpen, raw::__NR_pidfd_open);
     // SAFETY: makes a new fd.
-    unsafe { open_call(what, pid as usize, 0, 0, 0) }
+    unsafe { open_call(what, pid as usize, [0]) }
 }
 
 /// pidfd_send_signal(pidfd, signal), or kill(pid, signal) without a pidfd.
@@ -536,41 +612,40 @@ pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Resu
         Some(pidfd) => {
             let what = what(Operation::PidfdSendSignal, raw::__NR_pidfd_send_signal);
             // SAFETY: no memory is touched.
-            unsafe { call(what, number(pidfd), signal, 0, 0, 0) }
+            unsafe { run(what, number(pidfd), [signal, 0, 0]) }
         }
         None => {
             let what = what(Operation::Kill, raw::__NR_kill);
             // SAFETY: no memory is touched.
-            unsafe { call(what, pid as usize, signal, 0, 0, 0) }
+            unsafe { run(what, pid as usize, [signal, 0, 0]) }
         }
     }
-    .map(drop)
 }
 
-/// ppoll(fds, remaining): whether one of the fds is readable or at its end. The time is in
+/// ppoll(fds, remaining): how many of the fds are readable or at their end. The time is in
 /// nanoseconds; none is for ever.
-#[inline(never)]
-pub(crate) fn poll(
-    fds: [Option<BorrowedFd<'_>>; 2],
-    remaining: Option<u64>,
-) -> Result<bool, Error> {
+pub(crate) fn poll(fds: [Option<BorrowedFd<'_>>; 2], remaining: Option<u64>) -> Result<i32, Error> {
     let what = what(Operation::Poll, raw::__NR_ppoll);
     // A negative fd is passed over.
-    let mut fds = fds.map(|fd| raw::pollfd {
+    let watched = |fd: Option<BorrowedFd<'_>>| raw::pollfd {
         fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
         events: raw::POLLIN as _,
         revents: 0,
-    });
-    let time = remaining.map(|nanoseconds| raw::__kernel_timespec {
+    };
+    let [first, second] = fds;
+    let mut fds = [watched(first), watched(second)];
+    let (at, count) = (&raw mut fds as usize, fds.len());
+    let nanoseconds = remaining.unwrap_or(0);
+    let time = raw::__kernel_timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as _,
         tv_nsec: (nanoseconds % 1_000_000_000) as _,
-    });
-    let time = time
-        .as_ref()
-        .map_or(0, |time| core::ptr::from_ref(time) as usize);
-    let (at, count) = (&raw mut fds as usize, fds.len());
+    };
+    let time = match remaining {
+        Some(_) => &raw const time as usize,
+        None => 0,
+    };
     // SAFETY: the fds are writable, the time is null or readable, and no mask is given.
-    unsafe { call(what, at, count, time, 0, 0) }.map(|ready| ready > 0)
+    unsafe { call(what, at, [count, time, 0]) }
 }
 
 /// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had, and to where that can be
@@ -580,7 +655,7 @@ pub(crate) fn fd_limits() -> (u32, u32) {
     let mut limit = [u64::MAX; 2];
     let at = &raw mut limit as usize;
     // SAFETY: the limit is writable, and none is set. Where it is refused, there is none.
-    let _ = unsafe { call(what, 0, raw::RLIMIT_NOFILE as usize, 0, at, 0) };
+    let _ = unsafe { run(what, 0, [raw::RLIMIT_NOFILE as usize, 0, at]) };
     let [soft, hard] = limit.map(|limit| limit.min(u64::from(u32::MAX)) as u32);
     (soft, hard)
 }
@@ -596,7 +671,7 @@ pub(crate) fn read_signal(
         size_of::<super::SignalfdSiginfo>(),
     );
     // SAFETY: the kernel writes whole structures, of which one has room.
-    unsafe { call(what, number(fd), at, length, 0, 0) }.map(drop)
+    unsafe { run(what, number(fd), [at, length]) }
 }
 
 /// signalfd4(-1, set, SFD_NONBLOCK | SFD_CLOEXEC).
@@ -605,5 +680,5 @@ pub(crate) fn signalfd(set: super::SigSet) -> Result<OwnedFd, Error> {
     let flags = (raw::O_NONBLOCK | raw::O_CLOEXEC) as usize;
     let (at, size) = (&raw const set as usize, size_of::<super::SigSet>());
     // SAFETY: the set is readable and of the size given; makes a new fd.
-    unsafe { open_call(what, -1_isize as usize, at, size, flags) }
+    unsafe { open_call(what, u32::MAX as usize, [at, size, flags]) }
 }

@@ -16,7 +16,7 @@ mod arch;
 mod calls;
 
 use core::ffi::{CStr, c_char, c_int, c_void};
-use core::mem::size_of;
+use core::mem::{MaybeUninit, size_of};
 
 use linux_raw_sys::general as raw;
 pub(crate) use linux_raw_sys::general::{AT_EMPTY_PATH, FD_CLOEXEC, O_PATH, O_RDWR};
@@ -59,14 +59,26 @@ struct Sigaction {
 
 /// `struct signalfd_siginfo`, as much of it as is read.
 #[repr(C)]
-#[derive(Default)]
 pub(crate) struct SignalfdSiginfo {
     pub(crate) signo: u32,
     pub(crate) errno: i32,
     pub(crate) code: i32,
     pub(crate) pid: u32,
     pub(crate) uid: u32,
-    rest: [[u32; 9]; 3],
+    rest: MaybeUninit<[u32; 27]>,
+}
+
+impl SignalfdSiginfo {
+    pub(crate) const fn new() -> SignalfdSiginfo {
+        SignalfdSiginfo {
+            signo: 0,
+            errno: 0,
+            code: 0,
+            pid: 0,
+            uid: 0,
+            rest: MaybeUninit::uninit(),
+        }
+    }
 }
 
 const _: () = assert!(size_of::<SignalfdSiginfo>() == 128);
@@ -157,8 +169,10 @@ pub(crate) unsafe fn execveat(
 ) -> Result<(), Errno> {
     let number = raw::__NR_execveat as usize;
     let (fd, path, flags) = (fd as usize, path.as_ptr() as usize, flags as usize);
+    let [path, argv, envp, flags] =
+        [path, argv as usize, envp as usize, flags].map(arch::Argument::new);
     // SAFETY: 1. and 2. are the caller's duties; the kernel only reads.
-    let result = unsafe { arch::syscall5(number, fd, path, argv as usize, envp as usize, flags) };
+    let result = unsafe { arch::syscall5(number, fd, path, argv, envp, flags) };
     check(result).map(drop)
 }
 
@@ -250,19 +264,20 @@ pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let at = &raw mut name as usize;
     // SAFETY: `name` is writable.
     unsafe { arch::syscall1(raw::__NR_uname as usize, at) };
-    let mut numbers = [0_u32; 2];
-    let mut digits = name.release.iter().map(|byte| *byte as u8);
-    for number in &mut numbers {
-        for digit in digits.by_ref() {
-            if !digit.is_ascii_digit() {
-                break;
-            }
-            *number = number
-                .saturating_mul(10)
-                .saturating_add(u32::from(digit.wrapping_sub(b'0')));
+    // The major number in the upper half, once it is read.
+    let (mut release, mut number) = (0_u32, 0_u32);
+    for byte in name.release {
+        let digit = u32::from((byte as u8).wrapping_sub(b'0'));
+        if digit < 10 {
+            number = number.wrapping_mul(10).wrapping_add(digit);
+        } else if release == 0 {
+            release = number << 16;
+            number = 0;
+        } else {
+            break;
         }
     }
-    numbers >= [major, minor]
+    release | number >= (major << 16) | minor
 }
 
 /// openat(AT_FDCWD, path, flags).

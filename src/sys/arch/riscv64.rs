@@ -17,7 +17,7 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use super::Entry;
+use super::{Argument, Entry};
 
 /// The system call `number` with no argument.
 ///
@@ -94,22 +94,24 @@ pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: us
     result
 }
 
-/// The system call `number` with five arguments.
+/// The system call `number` with up to five arguments: what is in the register of one that it has
+/// not does not matter.
 ///
 /// # Safety
 ///
 /// 1. The call is one whose effects the caller answers for.
+/// 2. The arguments that it has are initialized.
 #[inline]
 pub(crate) unsafe fn syscall5(
     number: usize,
     a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
+    b: Argument,
+    c: Argument,
+    d: Argument,
+    e: Argument,
 ) -> isize {
     let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    // SAFETY: 1. and 2. are the caller's duties, and the registers are declared as above.
     unsafe {
         asm!("ecall", in("a7") number, inlateout("a0") a => result, in("a1") b, in("a2") c, in("a3") d, in("a4") e, options(nostack));
     }

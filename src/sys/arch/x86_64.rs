@@ -18,7 +18,7 @@
 use core::arch::asm;
 use core::ffi::c_void;
 
-use super::Entry;
+use super::{Argument, Entry};
 
 /// The system call `number` with no argument.
 ///
@@ -100,22 +100,24 @@ pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: us
     result
 }
 
-/// The system call `number` with five arguments.
+/// The system call `number` with up to five arguments: what is in the register of one that it has
+/// not does not matter.
 ///
 /// # Safety
 ///
 /// 1. The call is one whose effects the caller answers for.
+/// 2. The arguments that it has are initialized.
 #[inline]
 pub(crate) unsafe fn syscall5(
     number: usize,
     a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
+    b: Argument,
+    c: Argument,
+    d: Argument,
+    e: Argument,
 ) -> isize {
     let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
+    // SAFETY: 1. and 2. are the caller's duties, and the registers are declared as above.
     unsafe {
         asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
             in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
