@@ -76,17 +76,6 @@ impl Reason {
     }
 }
 
-/// What is wrong with the command line, and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal<'a> {
-    /// What is wrong.
-    pub reason: Reason,
-    /// With which argument; nothing if with none.
-    pub argument: &'a [u8],
-    /// With which value of it; nothing if it is not about that.
-    pub value: &'a [u8],
-}
-
 impl<'a> Options<'a> {
     /// `Options::new(tag)` — What holds where nothing is asked for.
     #[must_use]
@@ -99,56 +88,6 @@ impl<'a> Options<'a> {
             listeners: heapless::Vec::new(),
         }
     }
-
-    /// `options.parse(arguments)` — Takes in the arguments, the program's name not
-    /// among them.
-    ///
-    /// An option's value is the next argument, or follows a `=`. After `--` there
-    /// are no options.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is not understood.
-    pub fn parse(
-        &mut self,
-        arguments: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<(), Refusal<'a>> {
-        let mut reader = Reader {
-            options: self,
-            option: b"",
-            value: b"",
-            waits: false,
-            network: None,
-            plain: false,
-        };
-        let mut last = Refusal {
-            reason: Reason::NoAddress,
-            argument: b"",
-            value: b"",
-        };
-        for argument in arguments {
-            last.argument = argument;
-            if let Err(reason) = reader.take(argument) {
-                if reason == Reason::Value {
-                    last.argument = reader.option;
-                    last.value = reader.value;
-                }
-                last.reason = reason;
-                return Err(last);
-            }
-        }
-        last.reason = if reader.waits {
-            Reason::Missing
-        } else if reader.network.is_some() {
-            Reason::Unpaired
-        } else if reader.options.listeners.is_empty() {
-            last.argument = b"";
-            Reason::NoAddress
-        } else {
-            return Ok(());
-        };
-        Err(last)
-    }
 }
 
 const OPTIONS: List = List::new("--tag,--drain,--max-connections,--replace-stale,--,--help,-h");
@@ -157,11 +96,19 @@ const OPTIONS: List = List::new("--tag,--drain,--max-connections,--replace-stale
 const NETWORKS: List = List::new("tcp,tcp4,tcp6,unix");
 
 /// Takes one argument after the other.
-struct Reader<'o, 'a> {
-    options: &'o mut Options<'a>,
-    /// The last option and its value, or whether the next argument is that.
-    option: &'a [u8],
-    value: &'a [u8],
+///
+/// An option's value is the next argument, or follows a `=`. After `--` there
+/// are no options.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    /// What has been asked for.
+    pub options: Options<'a>,
+    /// The last argument, or of an option and its value only the option; and that
+    /// value.
+    pub argument: &'a [u8],
+    /// See there.
+    pub value: &'a [u8],
+    /// The next argument is the value of the last.
     waits: bool,
     /// The next argument is this one's address.
     network: Option<&'a [u8]>,
@@ -169,21 +116,40 @@ struct Reader<'o, 'a> {
     plain: bool,
 }
 
-impl<'a> Reader<'_, 'a> {
+impl<'a> Reader<'a> {
+    /// `Reader::new(tag)` — Before the first argument, which is not the program's
+    /// name.
+    #[must_use]
+    pub const fn new(tag: &'a [u8]) -> Self {
+        Reader {
+            options: Options::new(tag),
+            argument: b"",
+            value: b"",
+            waits: false,
+            network: None,
+            plain: false,
+        }
+    }
+
+    /// `reader.take(argument)` — Takes in the next argument.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with [`argument`](Self::argument), or, where there is one,
+    /// with its [`value`](Self::value).
     #[inline(never)]
-    fn take(&mut self, argument: &'a [u8]) -> Result<(), Reason> {
+    pub fn take(&mut self, argument: &'a [u8]) -> Result<(), Reason> {
         if self.waits {
             self.waits = false;
-            return self.value(OPTIONS.place_of(self.option), argument);
+            return self.value(OPTIONS.place_of(self.argument), argument);
         }
+        self.argument = argument;
+        self.value = b"";
         if self.plain || argument.first() != Some(&b'-') {
             if let Some(network) = self.network.take() {
                 let pair = (network, argument);
-                return self
-                    .options
-                    .listeners
-                    .push(pair)
-                    .map_err(|_| Reason::TooMany);
+                let pushed = self.options.listeners.push(pair);
+                return pushed.map_err(|_| Reason::TooMany);
             }
             if NETWORKS.place_of(argument) > 3 {
                 return Err(Reason::Network);
@@ -191,16 +157,41 @@ impl<'a> Reader<'_, 'a> {
             self.network = Some(argument);
             return Ok(());
         }
-        let mut parts = argument.splitn(2, |&byte| byte == b'=');
-        self.option = parts.next().unwrap_or_default();
-        let option = OPTIONS.place_of(self.option);
-        match (option, parts.next()) {
-            (0..=2, Some(value)) => return self.value(option, value),
+        let (mut name, mut value) = (argument, None);
+        if let Some(at) = argument.iter().position(|&byte| byte == b'=') {
+            name = argument.get(..at).unwrap_or_default();
+            value = argument.get(at + 1..);
+        }
+        let option = OPTIONS.place_of(name);
+        match (option, value) {
+            (0..=2, Some(value)) => {
+                self.argument = name;
+                return self.value(option, value);
+            }
             (0..=2, None) => self.waits = true,
             (3, None) => self.options.replace_stale = true,
             (4, None) => self.plain = true,
             (5 | 6, _) => return Err(Reason::Help),
             _ => return Err(Reason::Unknown),
+        }
+        Ok(())
+    }
+
+    /// `reader.end()` — There are no more arguments.
+    ///
+    /// # Errors
+    ///
+    /// What there should be.
+    pub fn end(&mut self) -> Result<(), Reason> {
+        if self.waits {
+            return Err(Reason::Missing);
+        }
+        if self.network.is_some() {
+            return Err(Reason::Unpaired);
+        }
+        if self.options.listeners.is_empty() {
+            self.argument = b"";
+            return Err(Reason::NoAddress);
         }
         Ok(())
     }
@@ -228,14 +219,20 @@ mod tests {
     use super::*;
     use std::vec::Vec;
 
-    fn parse<'a>(
-        arguments: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Result<Options<'a>, Refusal<'a>> {
-        let mut options = Options::new(b"built");
-        options.parse(arguments).map(|()| options)
+    /// What was asked for, or what is wrong with which argument and which value.
+    type Parsed<'a> = Result<Options<'a>, (Reason, &'a [u8], &'a [u8])>;
+
+    fn parse<'a>(arguments: impl IntoIterator<Item = &'a [u8]>) -> Parsed<'a> {
+        let mut reader = Reader::new(b"built");
+        arguments
+            .into_iter()
+            .try_for_each(|argument| reader.take(argument))
+            .and_then(|()| reader.end())
+            .map_err(|reason| (reason, reader.argument, reader.value))?;
+        Ok(reader.options)
     }
 
-    fn parse_line(line: &str) -> Result<Options<'_>, Refusal<'_>> {
+    fn parse_line(line: &str) -> Parsed<'_> {
         parse(
             line.split(' ')
                 .filter(|word| !word.is_empty())
@@ -282,21 +279,14 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_named() {
         let long = [b'x'; TAG + 1];
-        let refused = |argument, value| {
-            Err(Refusal {
-                reason: Reason::Value,
-                argument,
-                value,
-            })
-        };
         assert_eq!(
             parse([&b"--tag"[..], &long, b"tcp", b":0"]),
-            refused(b"--tag", &long)
+            Err((Reason::Value, &b"--tag"[..], &long[..]))
         );
         assert!(parse([&b"--tag"[..], &long[1..], b"tcp", b":0"]).is_ok());
         assert_eq!(
             parse([&b"--tag"[..], b"a\nb", b"tcp", b":0"]),
-            refused(b"--tag", b"a\nb")
+            Err((Reason::Value, &b"--tag"[..], &b"a\nb"[..]))
         );
         for (line, reason, argument, value) in [
             ("", Reason::NoAddress, "", ""),
@@ -345,11 +335,7 @@ mod tests {
             ("-x tcp :80", Reason::Unknown, "-x", ""),
             (&"tcp :0 ".repeat(LISTENERS + 1), Reason::TooMany, ":0", ""),
         ] {
-            let refusal = Refusal {
-                reason,
-                argument: argument.as_bytes(),
-                value: value.as_bytes(),
-            };
+            let refusal = (reason, argument.as_bytes(), value.as_bytes());
             assert_eq!(parse_line(line), Err(refusal), "{line}");
         }
         assert_eq!(

@@ -5,6 +5,7 @@
 //! remembered until it has been used up, which is when the kernel says EAGAIN.
 
 use gracenet_httpd::http::{Identity, Method, Parser, Progress, Reply, Status};
+use gracenet_httpd::text::Text;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -26,6 +27,9 @@ const LINGER: u64 = 2_000;
 /// How much is done for one connection before the others get their turn.
 const STEPS: u32 = 32;
 
+/// How much is read at a time.
+pub(crate) const SCRATCH: usize = 4096;
+
 /// What a connection is to be told about everything else.
 #[derive(Debug)]
 pub(crate) struct Around<'a> {
@@ -36,7 +40,7 @@ pub(crate) struct Around<'a> {
     /// Who answers.
     pub(crate) identity: Identity<'a>,
     /// Room for what is read, of use only while it is being read.
-    pub(crate) scratch: [u8; 4096],
+    pub(crate) scratch: &'a mut [u8; SCRATCH],
 }
 
 /// What a connection is doing.
@@ -138,13 +142,13 @@ impl Connection {
     /// Looks at what has come and takes what belongs to this request: what
     /// follows stays with the kernel until this one is answered.
     fn read_head(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let come = receive(&self.socket, &mut around.scratch, RecvFlags::PEEK)?;
+        let come = usize::from(receive(&self.socket, around.scratch, RecvFlags::PEEK)?);
         let was_idle = self.parser.is_idle();
         let (used, progress) = self
             .parser
             .feed(around.scratch.get(..come).unwrap_or_default());
         let taken = around.scratch.get_mut(..used).unwrap_or_default();
-        if receive(&self.socket, taken, RecvFlags::empty())? != used {
+        if usize::from(receive(&self.socket, taken, RecvFlags::empty())?) != used {
             // It would be read twice.
             return Err(Errno::PROTO);
         }
@@ -178,7 +182,7 @@ impl Connection {
     fn skip(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
         let most = self.body.min(around.scratch.len() as u64) as usize;
         let room = around.scratch.get_mut(..most).unwrap_or_default();
-        self.body -= receive(&self.socket, room, RecvFlags::empty())? as u64;
+        self.body -= u64::from(receive(&self.socket, room, RecvFlags::empty())?);
         self.body_has_come(around);
         Ok(())
     }
@@ -212,7 +216,8 @@ impl Connection {
     }
 
     fn write(&mut self, around: &Around<'_>) -> Result<(), Errno> {
-        let text = self.reply.render(&around.identity);
+        let mut text = Text::new();
+        self.reply.render(&around.identity, &mut text);
         let rest = text.as_bytes().get(self.sent..).unwrap_or_default();
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         let sent = send(&self.socket, rest, flags)?;
@@ -233,11 +238,12 @@ impl Connection {
     }
 }
 
-/// Reads something; that there will never be anything is an error here.
+/// Reads something; that there will never be anything is an error here. There is
+/// never room for more than 16 bits can count.
 #[inline(never)]
-fn receive(socket: &OwnedFd, room: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+fn receive(socket: &OwnedFd, room: &mut [u8], flags: RecvFlags) -> Result<u16, Errno> {
     match recv(socket, room, flags | RecvFlags::DONTWAIT)? {
         (_, 0) => Err(Errno::PIPE),
-        (_, come) => Ok(come),
+        (_, come) => Ok(come as u16),
     }
 }

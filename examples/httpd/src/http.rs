@@ -317,6 +317,11 @@ pub struct Parser {
 
 const METHODS: List = List::new("GET,HEAD,CONNECT,POST,PUT,DELETE,OPTIONS,TRACE,PATCH");
 
+/// The last one begins a path.
+const PATHS: List = List::new(",healthz,sleep/");
+
+const VERSION: List = List::new("HTTP/");
+
 const SCHEMES: List = List::new("http,https");
 
 /// The fields that make a difference. The first three say where the message
@@ -330,6 +335,8 @@ const CONNECTION: usize = 3;
 const EXPECT: usize = 4;
 
 const OPTIONS: List = List::new("close,keep-alive");
+
+const EXPECTATIONS: List = List::new("100-continue");
 
 /// Bits of `seen`, above those of [`FIELDS`].
 mod seen {
@@ -409,6 +416,7 @@ impl Parser {
         }
     }
 
+    #[inline(never)]
     fn step(&mut self, byte: u8) -> Result<(), Status> {
         if self.taken == LONGEST_HEAD {
             return Err(self.too_long());
@@ -456,35 +464,41 @@ impl Parser {
     fn path(&mut self) {
         let Some(path) = self.take_word() else { return };
         let (mut target, mut delay) = (Target::Nothing, 0);
-        if path.is_empty() {
-            target = Target::Info;
-        } else if path == b"healthz" {
-            target = Target::Health;
-        } else if let Some(milliseconds) = path.strip_prefix(b"sleep/").and_then(decimal) {
-            target = if milliseconds > LONGEST_SLEEP {
-                Target::Impossible
-            } else {
-                delay = milliseconds as u32;
-                Target::Info
-            };
+        match PATHS.place_of(path) {
+            0 => target = Target::Info,
+            1 => target = Target::Health,
+            _ => {
+                let (sleep, digits) = path.split_at_checked(6).unwrap_or_default();
+                if PATHS.place_of(sleep) == 2
+                    && let Some(milliseconds) = decimal(digits)
+                {
+                    target = Target::Impossible;
+                    if milliseconds <= LONGEST_SLEEP {
+                        target = Target::Info;
+                        delay = milliseconds as u32;
+                    }
+                }
+            }
         }
         self.request.target = target;
         self.request.delay = delay;
     }
 
-    /// The request line's last word.
+    /// The request line's last word: `HTTP/`, a digit, a dot, a digit.
     fn version(&mut self) -> Result<(), Status> {
-        match self
-            .take_word()
-            .and_then(|word| word.strip_prefix(b"HTTP/"))
-        {
-            Some([b'1', b'.', minor @ b'0'..=b'9']) => {
-                self.request.old = *minor == b'0';
-                Ok(())
-            }
-            Some([b'0'..=b'9', b'.', b'0'..=b'9']) => Err(Status::VersionNotSupported),
-            _ => Err(Status::BadRequest),
+        let word = self.take_word().unwrap_or_default();
+        let (name, version) = word.split_at_checked(5).unwrap_or_default();
+        let &[major, b'.', minor] = version else {
+            return Err(Status::BadRequest);
+        };
+        if VERSION.place_of(name) != 0 || !major.is_ascii_digit() || !minor.is_ascii_digit() {
+            return Err(Status::BadRequest);
         }
+        if major != b'1' {
+            return Err(Status::VersionNotSupported);
+        }
+        self.request.old = minor == b'0';
+        Ok(())
     }
 
     /// A field's name has been read.
@@ -525,8 +539,8 @@ impl Parser {
             }
             CONNECTION => self.connection_option(),
             EXPECT => {
-                self.seen |= match self.take_word() {
-                    Some(b"100-continue") => seen::CONTINUE,
+                self.seen |= match self.take_place(EXPECTATIONS) {
+                    0 => seen::CONTINUE,
                     _ => seen::UNMET,
                 };
             }
@@ -649,11 +663,10 @@ impl Reply {
         }
     }
 
-    /// `reply.render(identity)` — All of its bytes; the same each time.
-    #[must_use]
+    /// `reply.render(identity, text)` — Appends all of its bytes, which are the same
+    /// each time.
     #[inline(never)]
-    pub fn render(&self, identity: &Identity<'_>) -> Text {
-        let mut answer = Text::new();
+    pub fn render(&self, identity: &Identity<'_>, answer: &mut Text) {
         let status = self.status.text();
         answer.push("HTTP/1.1 ").push(status);
         if self.status != Status::Continue {
@@ -682,10 +695,9 @@ impl Reply {
             if !self.head_only {
                 answer.push(body.as_bytes());
             }
-            return answer;
+        } else {
+            answer.push(END);
         }
-        answer.push(END);
-        answer
     }
 }
 

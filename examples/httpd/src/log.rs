@@ -8,7 +8,8 @@
 
 use gracenet_httpd::text::Text;
 
-use crate::report::Report;
+/// No number belongs to the text.
+pub(crate) const NONE: u64 = u64::MAX;
 
 /// The lines of this process.
 #[derive(Clone, Copy, Debug)]
@@ -26,17 +27,21 @@ impl Log {
         line
     }
 
-    /// Writes a line: a text, and a number unless it is [`NONE`](crate::report::NONE).
-    pub(crate) fn say(self, text: &'static str, number: u64) {
-        self.fail(text, Report::new("", number));
+    /// Writes a line: a text, and a number unless it is [`NONE`].
+    #[inline(never)]
+    pub(crate) fn say(self, text: &str, number: u64) {
+        self.fail(b"", "", text, number);
     }
 
-    /// Writes a line about something that failed.
+    /// Writes a line about something that failed: what, of whom, why, and a number
+    /// unless it is [`NONE`].
     #[inline(never)]
-    pub(crate) fn fail(self, what: &str, why: Report) {
+    pub(crate) fn fail(self, what: &[u8], whose: &str, why: &str, number: u64) {
         let mut line = self.begin();
-        line.push(what);
-        why.write(&mut line);
+        line.push(what).push(whose).push(why);
+        if number != NONE {
+            line.number(number);
+        }
         write(&mut line);
     }
 }

@@ -18,18 +18,19 @@ mod server;
 
 use gracenet::addr::Address;
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Handle, ListenError, ListenOptions, Net, NetView, Program};
-use gracenet_httpd::args::{self, LISTENERS, Options, Reason};
+use gracenet::{Args, Handle, ListenError, ListenOptions, Net, NetView, Program};
+use gracenet_httpd::args::{self, LISTENERS, Options, Reader, Reason};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
+use gracenet_start::exit;
 use rustix::event::epoll;
 use rustix::fd::{BorrowedFd, IntoRawFd as _};
 use rustix::io::{Errno, fcntl_getfd};
 
-use crate::connection::{Around, Connection};
+use crate::connection::{Around, Connection, SCRATCH};
 use crate::log::Log;
-use crate::report::Report;
+use crate::report::Report as _;
 use crate::server::{Server, State};
 
 /// What this build says of itself, unless the command line knows better.
@@ -42,41 +43,47 @@ const _: () = assert!(TAG.len() <= args::TAG, "GRACENET_HTTPD_TAG is too long");
 
 gracenet_start::main!(run);
 
-/// All zeros: they take no room in the file, and memory only as far as they are
-/// touched.
-static mut CONNECTIONS: Table<Connection> = Table::new();
+/// What needs much room: zeros that take none in the file, and memory only as far
+/// as they are touched.
+static mut ROOM: Room = Room {
+    clients: Table::new(),
+    scratch: [0; SCRATCH],
+};
+
+struct Room {
+    clients: Table<Connection>,
+    scratch: [u8; SCRATCH],
+}
 
 fn run(start: gracenet_start::Args) -> i32 {
     open_standard_fds();
     // SAFETY: both are what the kernel left on the stack, and nobody changes it.
     let program = unsafe { Program::from_raw(start.argv, start.envp) };
-    let mut options = Options::new(TAG.as_bytes());
-    let arguments = program.args();
-    let arguments = arguments.iter().skip(1).map(|argument| argument.to_bytes());
-    let Err(refusal) = options.parse(arguments) else {
-        let log = Log {
-            pid: rustix::process::getpid()
-                .as_raw_nonzero()
-                .get()
-                .unsigned_abs(),
-        };
-        return serve(&program, &options, log).unwrap_or_else(|(what, why)| {
-            log.fail(what, why);
-            1
-        });
+    let mut reader = Reader::new(TAG.as_bytes());
+    let Err(reason) = parse(&mut reader, program.args()) else {
+        serve(&program, &reader.options);
     };
     let mut status = 0;
-    if refusal.reason != Reason::Help {
+    if reason != Reason::Help {
         let mut line = Text::new();
-        line.push("gracenet-httpd: ").push(refusal.argument);
-        if !refusal.value.is_empty() {
-            line.push(" ").push(refusal.value);
+        line.push("gracenet-httpd: ").push(reader.argument);
+        if !reader.value.is_empty() {
+            line.push(" ").push(reader.value);
         }
-        log::write(line.push(refusal.reason.text()));
+        log::write(line.push(reason.text()));
         status = 2;
     }
     log::print(args::USAGE.as_bytes());
     status
+}
+
+fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<(), Reason> {
+    let mut arguments = arguments.iter();
+    let _program = arguments.next();
+    for argument in arguments {
+        reader.take(argument.to_bytes())?;
+    }
+    reader.end()
 }
 
 /// Puts something harmless at 0, 1 and 2 where nothing is. A client's socket would
@@ -95,64 +102,78 @@ fn open_standard_fds() {
     }
 }
 
-/// The exit status, or what has failed before there was anything to serve, and why.
-fn serve(
-    program: &Program<'_>,
-    options: &Options<'_>,
-    log: Log,
-) -> Result<i32, (&'static str, Report)> {
+/// Listens, serves, and exits: what is open then is the kernel's to close.
+#[inline(never)]
+fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
+    let log = Log {
+        pid: rustix::process::getpid()
+            .as_raw_nonzero()
+            .get()
+            .unsigned_abs(),
+    };
     // SAFETY: this is the first that happens, so that nobody else has the fds.
-    let mut net = unsafe { Net::<LISTENERS>::inherit(program.environ()) }
-        .map_err(|error| ("cannot inherit: ", error.into()))?;
+    let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
+        Ok(net) => net,
+        Err(error) => {
+            error.report(log, b"cannot inherit: ");
+            exit(1);
+        }
+    };
     // Before anything is listened on, so that no signal finds its default action.
-    let signals = Signals::new(&[
+    let signals = match Signals::new(&[
         Signal::USR2,
         Signal::HUP,
         Signal::TERM,
         Signal::INT,
         Signal::PIPE,
-    ])
-    .map_err(|error| ("", error.into()))?;
-    let how = ListenOptions::new()
-        .nonblocking(true)
-        .replace_stale(options.replace_stale);
+    ]) {
+        Ok(signals) => signals,
+        Err(error) => {
+            error.report(log, b"");
+            exit(1);
+        }
+    };
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
     for &(network, address) in &options.listeners {
-        let listener = net.listen_with(network, address, &how);
-        let mut line = log.begin();
-        if listener.is_err() {
-            line.push("cannot ");
-        }
-        // "cannot listen ", "listening "
-        line.push("listen")
-            .push(if listener.is_ok() { "ing " } else { " " });
-        line.push(network).push(" ");
-        match listener {
+        let how = ListenOptions::new()
+            .nonblocking(true)
+            .replace_stale(options.replace_stale);
+        match net.listen_with(network, address, &how) {
             Ok(listener) => {
                 let _ = listeners.push(listener);
+                let mut line = log.begin();
+                line.push("listening ").push(network).push(" ");
                 describe(&net, listener, address, &mut line);
                 log::write(&mut line);
             }
             Err(error) => {
-                line.push(address).push(": ");
-                Report::from(error).write(&mut line);
-                log::write(&mut line);
+                let mut what = Text::new();
+                what.push("cannot listen ").push(network).push(" ");
+                what.push(address).push(": ");
+                error.report(log, what.as_bytes());
                 if matches!(error, ListenError::Address(_)) {
                     log::print(args::USAGE.as_bytes());
-                    return Ok(2);
+                    exit(2);
                 }
-                return Ok(1);
+                exit(1);
             }
         }
     }
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
-        .map_err(|errno| ("cannot serve", errno.into()))?;
+    let epoll = match epoll::create(epoll::CreateFlags::CLOEXEC) {
+        Ok(epoll) => epoll,
+        Err(errno) => {
+            errno.report(log, CANNOT_SERVE);
+            exit(1);
+        }
+    };
     let identity = Identity {
         pid: log.pid,
         generation: net.generation(),
         tag: options.tag,
     };
-    let clients = &raw mut CONNECTIONS;
+    let room = &raw mut ROOM;
+    // SAFETY: the program comes here once, and nobody else names it.
+    let room = unsafe { &mut *room };
     let mut server = Server {
         log,
         program,
@@ -161,22 +182,24 @@ fn serve(
         listeners: &listeners,
         signals: &signals,
         epoll: &epoll,
-        // SAFETY: the program comes here once, and nobody else names the table.
-        clients: unsafe { &mut *clients },
+        clients: &mut room.clients,
         around: Around {
             now: 0,
             draining: false,
             identity,
-            scratch: [0; 4096],
+            scratch: &mut room.scratch,
         },
         state: State::new(),
     };
-    server
-        .begin()
-        .map_err(|errno| ("cannot serve", errno.into()))?;
-    log.say("ready", report::NONE);
-    Ok(server.run())
+    if let Err(errno) = server.begin() {
+        errno.report(log, CANNOT_SERVE);
+        exit(1);
+    }
+    log.say("ready", log::NONE);
+    exit(server.run())
 }
+
+const CANNOT_SERVE: &[u8] = b"cannot serve";
 
 /// Where it listens, and since when. It is said as it was asked for, but for the
 /// port: for port 0 only the kernel knows which.

@@ -5,105 +5,82 @@
 //! quarter of what it may have.
 
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
-use gracenet_httpd::text::Text;
 use rustix::io::Errno;
 
-/// What a line of the log says of an error: `bind: os error 98`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Report {
-    subject: &'static str,
-    text: &'static str,
-    number: u64,
+use crate::log::{Log, NONE};
+
+/// An error that a line of the log can carry: `bind: os error 98`.
+pub(crate) trait Report {
+    /// Writes the line: what could not be done, and why.
+    fn report(&self, log: Log, what: &[u8]);
 }
 
-/// No number belongs to the text.
-pub(crate) const NONE: u64 = u64::MAX;
-
-impl Report {
-    /// A text, and a number behind it unless it is [`NONE`].
-    pub(crate) const fn new(text: &'static str, number: u64) -> Self {
-        Report {
-            subject: "",
-            text,
-            number,
-        }
+impl Report for Errno {
+    fn report(&self, log: Log, what: &[u8]) {
+        let number = self.raw_os_error().unsigned_abs();
+        log.fail(what, "", ": os error ", number.into());
     }
+}
 
-    /// Appends it to a line.
+impl Report for Error {
     #[inline(never)]
-    pub(crate) fn write(&self, line: &mut Text) {
-        line.push(self.subject).push(self.text);
-        if self.number != NONE {
-            line.number(self.number);
-        }
+    fn report(&self, log: Log, what: &[u8]) {
+        let number = self.errno().raw_os_error().unsigned_abs();
+        log.fail(
+            what,
+            self.operation().as_str(),
+            ": os error ",
+            number.into(),
+        );
     }
 }
 
-impl From<Errno> for Report {
-    fn from(errno: Errno) -> Self {
-        Report::new(": os error ", errno.raw_os_error().unsigned_abs().into())
-    }
-}
-
-impl From<Error> for Report {
-    #[inline(never)]
-    fn from(error: Error) -> Self {
-        Report {
-            subject: error.operation().as_str(),
-            ..error.errno().into()
-        }
-    }
-}
-
-impl From<InheritError> for Report {
-    fn from(error: InheritError) -> Self {
-        let (text, number) = match error {
-            InheritError::Failed(error) => return error.into(),
+impl Report for InheritError {
+    fn report(&self, log: Log, what: &[u8]) {
+        let (text, number) = match self {
+            InheritError::Failed(error) => return error.report(log, what),
             InheritError::Variable(error) => {
-                return Report {
-                    subject: error.name(),
-                    text: " is not a number in range, at byte ",
-                    number: error.at() as u64,
-                };
+                let text = " is not a number in range, at byte ";
+                return log.fail(what, error.name(), text, error.at() as u64);
             }
             InheritError::BadFd { fd, .. } => ("not open: fd ", fd.unsigned_abs().into()),
-            InheritError::TooMany { count, .. } => ("no room for so many: ", count.into()),
+            InheritError::TooMany { count, .. } => ("no room for so many: ", (*count).into()),
             _ => ("LISTEN_FDNAMES does not name the sockets", NONE),
         };
-        Report::new(text, number)
+        log.fail(what, "", text, number);
     }
 }
 
-impl From<ListenError> for Report {
-    fn from(error: ListenError) -> Self {
-        let (text, number) = match error {
-            ListenError::Failed(error) => return error.into(),
+impl Report for ListenError {
+    fn report(&self, log: Log, what: &[u8]) {
+        let (text, number) = match self {
+            ListenError::Failed(error) => return error.report(log, what),
             ListenError::Address(error) => ("not understood, at byte ", error.at() as u64),
             _ => ("no room for another socket", NONE),
         };
-        Report::new(text, number)
+        log.fail(what, "", text, number);
     }
 }
 
-impl From<StartError> for Report {
-    fn from(error: StartError) -> Self {
-        let (text, number) = match error {
-            StartError::Failed(error) => return error.into(),
+impl Report for StartError {
+    fn report(&self, log: Log, what: &[u8]) {
+        let (text, number) = match self {
+            StartError::Failed(error) => return error.report(log, what),
             StartError::InProgress => ("already in progress", NONE),
             StartError::NoProgram => ("no program to start", NONE),
             StartError::TooLarge => ("arguments and environment are too large", NONE),
-            StartError::FdLimit(fd) => ("over the limit: fd ", fd.into()),
-            StartError::NotOurs(index) => ("not ours any more: socket ", index as u64),
+            StartError::FdLimit(fd) => ("over the limit: fd ", (*fd).into()),
+            StartError::NotOurs(index) => ("not ours any more: socket ", *index as u64),
             _ => ("vanished before execve", NONE),
         };
-        Report::new(text, number)
+        log.fail(what, "", text, number);
     }
 }
 
-impl From<Failure> for Report {
-    fn from(failure: Failure) -> Self {
-        let (text, number) = match failure {
-            Failure::Failed(error) => return error.into(),
+impl Report for Failure {
+    fn report(&self, log: Log, what: &[u8]) {
+        let (text, number) = match self {
+            Failure::Failed(error) => return error.report(log, what),
             Failure::Exited(status) => (
                 "exited before it was ready, with status ",
                 status.unsigned_abs().into(),
@@ -116,6 +93,6 @@ impl From<Failure> for Report {
             Failure::TimedOut => ("not ready in time", NONE),
             _ => ("ended before it was ready", NONE),
         };
-        Report::new(text, number)
+        log.fail(what, "", text, number);
     }
 }

@@ -1,5 +1,7 @@
 //! The event loop: listeners, clients, signals, a successor in the making.
 
+use core::mem::MaybeUninit;
+
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Deadline, Handle, NetView, Program, monotonic_ms};
 use gracenet_httpd::args::{LISTENERS, Options};
@@ -10,8 +12,8 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::connection::{Around, Connection};
-use crate::log::{self, Log};
-use crate::report::NONE;
+use crate::log::{self, Log, NONE};
+use crate::report::Report as _;
 
 /// How long a successor may take until it is ready, in milliseconds.
 const READY: u64 = 10_000;
@@ -22,6 +24,9 @@ const PAUSE: u64 = 1_000;
 
 /// How often to look after a successor, whatever epoll says of it.
 const TICK: u64 = 50;
+
+/// The longest wait of all. With an end that is known, converting it cannot fail.
+const LONGEST_WAIT: u64 = 1_000_000;
 
 /// As many are accepted before everyone else gets their turn.
 const ACCEPTS: usize = 64;
@@ -63,7 +68,7 @@ pub(crate) struct State {
     /// No client is to be looked after earlier.
     earliest: u64,
     /// Until when the successor must be ready.
-    upgrade: u64,
+    upgrade: Deadline,
     /// Until when everything must be closed.
     drain: u64,
     terminated: bool,
@@ -76,7 +81,7 @@ impl State {
             resume_at: NEVER,
             complain_at: 0,
             earliest: NEVER,
-            upgrade: NEVER,
+            upgrade: Deadline::NEVER,
             drain: NEVER,
             terminated: false,
         }
@@ -92,21 +97,22 @@ impl Server<'_> {
     }
 
     /// Serves until there is nothing left to do: the exit status.
+    #[inline(never)]
     pub(crate) fn run(&mut self) -> i32 {
-        let mut events = [NO_EVENT; EVENTS];
+        let mut room = [const { MaybeUninit::uninit() }; EVENTS];
         loop {
             let wait = self.wait();
-            let come = match epoll::wait(self.epoll, &mut events, wait.as_ref()) {
-                Ok(come) => come,
-                Err(Errno::INTR) => 0,
+            let events = match epoll::wait(self.epoll, &mut room, Some(&wait)) {
+                Ok((events, _)) => events,
+                Err(Errno::INTR) => &mut [],
                 Err(errno) => {
-                    self.log.fail("epoll_wait", errno.into());
+                    errno.report(self.log, b"epoll_wait");
                     return 1;
                 }
             };
             self.around.now = monotonic_ms();
             let mut others = 0_u32;
-            for event in events.get(..come).unwrap_or_default() {
+            for event in events {
                 let about = event.data.u64() as usize;
                 if about < PLACES {
                     self.client(about, event.flags);
@@ -141,17 +147,17 @@ impl Server<'_> {
     }
 
     /// How long there is nothing to do, if nothing happens.
-    fn wait(&self) -> Option<Timespec> {
+    fn wait(&self) -> Timespec {
         let state = &self.state;
         let mut until = state.earliest.min(state.resume_at).min(state.drain);
-        if state.upgrade != NEVER {
+        if state.upgrade != Deadline::NEVER {
             until = until.min(self.around.now + TICK);
         }
-        let ms = until.saturating_sub(self.around.now);
-        (until != NEVER).then(|| Timespec {
+        let ms = until.saturating_sub(self.around.now).min(LONGEST_WAIT);
+        Timespec {
             tv_sec: (ms / 1000) as i64,
             tv_nsec: (ms % 1000 * 1_000_000) as _,
-        })
+        }
     }
 
     fn watch(&self, fd: BorrowedFd<'_>, about: usize, flags: EventFlags) -> Result<(), Errno> {
@@ -201,7 +207,7 @@ impl Server<'_> {
                 Err(errno) => {
                     let later = self.around.now + PAUSE;
                     if self.state.complain_at <= self.around.now {
-                        self.log.fail("accept4", errno.into());
+                        errno.report(self.log, b"accept4");
                         self.state.complain_at = later;
                     }
                     return self.pause(later);
@@ -334,7 +340,7 @@ impl Server<'_> {
         for index in 0..LISTENERS {
             self.accept(index);
         }
-        if self.state.upgrade != NEVER
+        if self.state.upgrade != Deadline::NEVER
             && let Some(successor) = self.net.successor()
         {
             successor.kill();
@@ -347,12 +353,12 @@ impl Server<'_> {
         if self.around.draining {
             return;
         }
-        if self.state.upgrade != NEVER {
+        if self.state.upgrade != Deadline::NEVER {
             return self.log.say("successor already in progress", NONE);
         }
         match self.net.start_process(self.program) {
             Ok(successor) => {
-                self.state.upgrade = self.around.now + READY;
+                self.state.upgrade = Deadline::after_ms(READY);
                 // Edge-triggered, so that they say nothing twice: nobody takes them
                 // out before they are closed.
                 let flags = EventFlags::IN | EventFlags::ET;
@@ -366,29 +372,28 @@ impl Server<'_> {
                 let pid = successor.pid();
                 self.log_successor(pid, " started");
             }
-            Err(error) => self.log.fail("successor failed: ", error.into()),
+            Err(error) => error.report(self.log, FAILED),
         }
     }
 
     fn look_after_successor(&mut self) {
-        if self.state.upgrade == NEVER {
+        if self.state.upgrade == Deadline::NEVER {
             return;
         }
-        let left = self.state.upgrade.saturating_sub(self.around.now);
         let Some(successor) = self.net.successor() else {
             return;
         };
-        let Some(outcome) = successor.try_wait(Deadline::after_ms(left)) else {
+        let Some(outcome) = successor.try_wait(self.state.upgrade) else {
             return;
         };
-        self.state.upgrade = NEVER;
+        self.state.upgrade = Deadline::NEVER;
         match outcome {
             Ok(()) => {
                 let pid = successor.pid();
                 self.log_successor(pid, " ready");
                 self.drain();
             }
-            Err(failure) => self.log.fail("successor failed: ", failure.into()),
+            Err(failure) => failure.report(self.log, FAILED),
         }
     }
 
@@ -400,7 +405,4 @@ impl Server<'_> {
     }
 }
 
-const NO_EVENT: epoll::Event = epoll::Event {
-    flags: EventFlags::empty(),
-    data: epoll::EventData::new_u64(0),
-};
+const FAILED: &[u8] = b"successor failed: ";

@@ -49,6 +49,26 @@ pub struct Args {
     pub envp: *const *const c_char,
 }
 
+impl Args {
+    /// `Args::from_stack(stack)` — What lies at the stack pointer that a process
+    /// begins with: `argc`, the arguments and a null pointer, the environment and
+    /// a null pointer.
+    ///
+    /// # Safety
+    ///
+    /// 1. `stack` is the stack pointer at the process' entry.
+    #[must_use]
+    pub unsafe fn from_stack(stack: *const usize) -> Self {
+        // SAFETY: 1: the kernel puts a whole word of argc there.
+        let argc = unsafe { stack.read() };
+        let argv = stack.wrapping_add(1).cast::<*const c_char>();
+        let envp = argv.wrapping_add(argc).wrapping_add(1);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
+        let argc = argc as c_int;
+        Args { argc, argv, envp }
+    }
+}
+
 /// `main!(path)` — Names the function with which the program begins.
 ///
 /// It is an `fn(Args) -> i32`; what it returns is the exit status. To be used
@@ -56,36 +76,19 @@ pub struct Args {
 #[macro_export]
 macro_rules! main {
     ($main:path) => {
-        /// What `_start` calls.
+        /// What `_start` calls, with the stack pointer as the kernel left it.
         #[unsafe(no_mangle)]
-        extern "C" fn gracenet_start_main(args: $crate::Args) -> i32 {
+        unsafe extern "C" fn gracenet_start_main(stack: *const usize) -> ! {
             let main: fn($crate::Args) -> i32 = $main;
-            main(args)
+            // SAFETY: the stack pointer at the process' entry, says `_start`.
+            $crate::exit(main(unsafe { $crate::Args::from_stack(stack) }))
         }
     };
 }
 
 unsafe extern "C" {
-    /// Defined by [`main!`].
-    safe fn gracenet_start_main(args: Args) -> c_int;
-}
-
-/// Called by `_start`, with the stack pointer as the kernel left it: there lie
-/// `argc`, the arguments and a null pointer, the environment and a null
-/// pointer.
-///
-/// # Safety
-///
-/// 1. `stack` is the stack pointer at the process' entry.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn gracenet_start_entry(stack: *const usize) -> ! {
-    // SAFETY: 1: the kernel puts a whole word of argc there.
-    let argc = unsafe { stack.read() };
-    let argv = stack.wrapping_add(1).cast::<*const c_char>();
-    let envp = argv.wrapping_add(argc).wrapping_add(1);
-    #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap)]
-    let argc = argc as c_int;
-    exit(gracenet_start_main(Args { argc, argv, envp }))
+    /// Defined by [`main!`]. It takes the stack pointer at the process' entry.
+    fn gracenet_start_main(stack: *const usize) -> !;
 }
 
 /// `exit_group(status)` — Ends the process, all of its threads, at once.

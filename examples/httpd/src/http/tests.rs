@@ -447,7 +447,9 @@ const IDENTITY: Identity<'static> = Identity {
 };
 
 fn render(reply: Reply, identity: &Identity<'_>) -> String {
-    String::from_utf8(reply.render(identity).as_bytes().to_vec()).unwrap()
+    let mut text = Text::new();
+    reply.render(identity, &mut text);
+    String::from_utf8(text.as_bytes().to_vec()).unwrap()
 }
 
 #[test]

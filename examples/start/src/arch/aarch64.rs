@@ -38,7 +38,7 @@ global_asm!(
     "udf #0",
     ".size _start, . - _start",
     ".popsection",
-    entry = sym crate::gracenet_start_entry,
+    entry = sym crate::gracenet_start_main,
 );
 
 global_asm!(

@@ -42,7 +42,7 @@ global_asm!(
     "unimp",
     ".size _start, . - _start",
     ".popsection",
-    entry = sym crate::gracenet_start_entry,
+    entry = sym crate::gracenet_start_main,
 );
 
 global_asm!(

@@ -36,7 +36,7 @@ global_asm!(
     "ud2",
     ".size _start, . - _start",
     ".popsection",
-    entry = sym crate::gracenet_start_entry,
+    entry = sym crate::gracenet_start_main,
 );
 
 global_asm!(
