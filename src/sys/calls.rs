@@ -8,10 +8,10 @@
 #![allow(unsafe_code)] // System calls are made from here.
 
 use core::ffi::CStr;
-use core::mem::{MaybeUninit, size_of};
+use core::mem::{MaybeUninit, size_of, transmute};
 
 use linux_raw_sys::{general as raw, ioctl, net};
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::arch::{self, Argument};
@@ -126,31 +126,33 @@ unsafe fn open_call<const N: usize>(
     Ok(unsafe { own(fd) })
 }
 
+// rustix asserts in the following that an fd is not -1, wherever that is not known. That is a
+// panic, and costs more than the call that is made with the fd. Its types are documented to have
+// the representation of the number.
+
 /// # Safety
 ///
 /// 1. As for [`own`], but for whose it is.
+#[inline(always)]
 pub(crate) unsafe fn borrow<'a>(fd: i32) -> BorrowedFd<'a> {
-    // SAFETY: 1. is the caller's duty; said for the assertion that follows.
-    unsafe { core::hint::assert_unchecked(fd >= 0) };
-    // SAFETY: 1. is the caller's duty.
-    unsafe { BorrowedFd::borrow_raw(fd) }
+    // SAFETY: 1. is the caller's duty; both have the representation of the number.
+    unsafe { transmute::<i32, BorrowedFd<'a>>(fd) }
 }
 
 /// # Safety
 ///
 /// 1. `fd` is open, not negative, and nobody's.
+#[inline(always)]
 pub(crate) unsafe fn own(fd: i32) -> OwnedFd {
-    // SAFETY: 1. is the caller's duty; said for the assertion that follows.
-    unsafe { core::hint::assert_unchecked(fd >= 0) };
-    // SAFETY: 1. is the caller's duty.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+    // SAFETY: 1. is the caller's duty; both have the representation of the number.
+    unsafe { transmute::<i32, OwnedFd>(fd) }
 }
 
 /// Lends an fd: `as_fd` without its assertion.
+#[inline(always)]
 pub(crate) fn lend(fd: &OwnedFd) -> BorrowedFd<'_> {
-    // SAFETY: an `OwnedFd` is never this.
-    unsafe { core::hint::assert_unchecked(fd.as_raw_fd() != -1) };
-    fd.as_fd()
+    // SAFETY: it is open as long as it is borrowed.
+    unsafe { borrow(fd.as_raw_fd()) }
 }
 
 /// The address of a C string: `path` ends in a NUL, or it is the empty one.

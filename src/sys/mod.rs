@@ -20,7 +20,6 @@ use core::mem::{MaybeUninit, size_of};
 
 use linux_raw_sys::general as raw;
 pub(crate) use linux_raw_sys::general::{AT_EMPTY_PATH, FD_CLOEXEC, O_PATH, O_RDWR};
-use rustix::fd::BorrowedFd;
 pub(crate) use rustix::io::Errno;
 
 pub(crate) use arch::Entry;
@@ -253,7 +252,7 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
 /// statx(AT_FDCWD) and statx(fd): whether they are one directory.
 pub(crate) fn is_working_directory(fd: c_int) -> bool {
     // SAFETY: only lent for the call, and that it is open is what is found out.
-    let there = calls::file(unsafe { BorrowedFd::borrow_raw(fd) });
+    let there = calls::file(unsafe { borrow(fd) });
     there.is_ok() && there == calls::working_directory()
 }
 
