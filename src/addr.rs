@@ -74,7 +74,8 @@ impl Network {
     pub fn parse(name: &[u8]) -> Result<Self, AddressError> {
         // A match on the names would be compiled into compares byte by byte.
         Self::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .find(|network| network.as_str().as_bytes() == name)
             .ok_or(AddressError::new(AddressErrorKind::UnknownNetwork, 0))
     }
@@ -499,10 +500,16 @@ impl InterfaceName {
     /// - [`ifname_valid_full` in systemd](https://github.com/systemd/systemd/blob/main/src/basic/socket-util.c)
     pub fn new(name: &[u8]) -> Result<Self, AddressError> {
         let mut reader = Reader { text: name, at: 0 };
-        let mut bytes = [0; IFNAMSIZ];
-        match reader.interface(&mut bytes) {
-            Ok(()) => Ok(Self { bytes }),
-            Err(kind) => Err(reader.error(kind)),
+        let mut zone = Zone::None;
+        let read = reader.zone(&mut zone);
+        if name.iter().all(u8::is_ascii_digit) {
+            // An index or none, but no name; too long for one, it is wrong only there.
+            let too_long = name.len() >= IFNAMSIZ;
+            reader.at = if too_long { IFNAMSIZ - 1 } else { 0 };
+        }
+        match (read, zone) {
+            (Ok(()), Zone::Name(name)) => Ok(name),
+            _ => Err(reader.error(AddressErrorKind::InvalidZone)),
         }
     }
 
@@ -887,9 +894,7 @@ impl<'a> Reader<'a> {
             return self.fail(0, UnclosedBracket);
         }
         let host = text.get(..self.at).unwrap_or_default();
-        if bracket {
-            self.skip();
-        }
+        self.at = self.at.wrapping_add(usize::from(bracket));
         if !self.eat(b':') {
             return Err(MissingPort);
         }
@@ -901,17 +906,19 @@ impl<'a> Reader<'a> {
         (self.text, self.at) = (host, host_at);
         self.host(network, &mut address.host)?;
         (self.text, self.at) = (text, port_at);
-        address.port = self.port()?;
-        Ok(())
+        self.port(&mut address.port)
     }
 
-    fn port(&mut self) -> Result<u16, AddressErrorKind> {
+    fn port(&mut self, port: &mut u16) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::{InvalidPort, PortOutOfRange, ServiceName};
 
         let start = self.at;
-        let port = self.number();
-        match (self.peek(), u16::try_from(port)) {
-            (None, Ok(port)) => Ok(port),
+        let number = self.number();
+        match (self.peek(), u16::try_from(number)) {
+            (None, Ok(number)) => {
+                *port = number;
+                Ok(())
+            }
             (None, Err(_)) => self.fail(start, PortOutOfRange),
             (Some(byte), _) if byte.is_ascii_alphabetic() && self.at == start => Err(ServiceName),
             (Some(_), _) => Err(InvalidPort),
@@ -939,9 +946,8 @@ impl<'a> Reader<'a> {
         self.at = begin;
         let mut zone = Zone::None;
         // An IPv4 address is a mapped one until the end.
-        let mut ip;
+        let mut ip = Octets::NONE;
         if v6 {
-            ip = Octets::NONE;
             self.v6(&mut ip)?;
             let percent = self.at;
             if self.eat(b'%') {
@@ -951,8 +957,9 @@ impl<'a> Reader<'a> {
                 }
             }
         } else {
-            ip = Octets::MAPPED;
             self.not_a_name()?;
+            ip.push(0xff);
+            ip.push(0xff);
             self.v4(&mut ip)?;
             if self.peek().is_some() {
                 return Err(InvalidIpv4);
@@ -1079,48 +1086,37 @@ impl<'a> Reader<'a> {
         matches!(self.peek(), None | Some(b'%'))
     }
 
-    /// What follows a `%`.
+    /// What follows a `%`: an index, or else a name.
     #[inline(never)]
     fn zone(&mut self, zone: &mut Zone) -> Result<(), AddressErrorKind> {
-        let start = self.at;
-        let index = self.number();
-        let at_end = self.peek().is_none();
-        self.at = start;
-        if at_end {
-            *zone = Zone::from_scope_id(u32::try_from(index).unwrap_or(0));
-            if *zone == Zone::None {
-                return Err(AddressErrorKind::InvalidZone);
-            }
-        } else {
-            let mut bytes = [0; IFNAMSIZ];
-            self.interface(&mut bytes)?;
-            *zone = Zone::Name(InterfaceName { bytes });
-        }
-        Ok(())
-    }
-
-    /// All that is left, as the name of an interface, into zeros.
-    fn interface(&mut self, name: &mut [u8; IFNAMSIZ]) -> Result<(), AddressErrorKind> {
         use AddressErrorKind::InvalidZone;
 
         let start = self.at;
-        let mut digits = true;
+        let index = self.number();
+        if self.peek().is_none() {
+            let Some(index) = NonZeroU32::new(u32::try_from(index).unwrap_or(0)) else {
+                return self.fail(start, InvalidZone);
+            };
+            *zone = Zone::Index(index);
+            return Ok(());
+        }
+        self.at = start;
+        let mut bytes = [0; IFNAMSIZ];
         while let Some(byte) = self.peek() {
             let at = self.at.wrapping_sub(start);
             let last = at >= IFNAMSIZ - 1;
             if last || !byte.is_ascii_graphic() || b"/:%[]".contains(&byte) {
                 return Err(InvalidZone);
             }
-            digits &= byte.is_ascii_digit();
-            if let Some(to) = name.get_mut(at) {
+            if let Some(to) = bytes.get_mut(at) {
                 *to = byte;
             }
             self.skip();
         }
-        // The empty name counts as digits only.
-        if digits || matches!(name, [b'.', 0, ..] | [b'.', b'.', 0, ..]) {
+        if matches!(bytes, [b'.', 0, ..] | [b'.', b'.', 0, ..]) {
             return self.fail(start, InvalidZone);
         }
+        *zone = Zone::Name(InterfaceName { bytes });
         Ok(())
     }
 }
@@ -1140,13 +1136,6 @@ impl Octets {
         len: 0,
         gap: 0,
     };
-    /// For the four bytes of an IPv4 address.
-    const MAPPED: Self = Self {
-        bytes: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0],
-        len: 0,
-        gap: 12,
-    };
-
     /// One more at the end, for which those after the gap move up.
     #[inline(never)]
     fn push(&mut self, mut byte: u8) {
@@ -1168,9 +1157,8 @@ impl Octets {
     /// The IPv4 address that is mapped into it.
     fn mapped(&self) -> Option<[u8; 4]> {
         let (prefix, ip) = self.bytes.split_first_chunk::<12>()?;
-        let (mapped, _) = Self::MAPPED.bytes.split_first_chunk::<12>()?;
-        let ip = ip.first_chunk::<4>()?;
-        (prefix == mapped).then_some(*ip)
+        let mapped = *prefix == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        ip.first_chunk().copied().filter(|_| mapped)
     }
 }
 

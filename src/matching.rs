@@ -60,25 +60,21 @@ impl Rank {
 impl<'a> Request<'a> {
     /// The host that `network` means where none is written.
     pub(crate) fn new(network: Network, address: Address, name: Option<&'a [u8]>) -> Request<'a> {
-        let address = match address {
-            Address::Inet(InetAddress {
-                host: Host::Any,
-                port,
-            }) => {
-                let host = if network.is_v4_only() {
+        let mut request = Request {
+            network,
+            address,
+            name,
+        };
+        if let Address::Inet(InetAddress { host, .. }) = &mut request.address {
+            if matches!(host, Host::Any) {
+                *host = if network.is_v4_only() {
                     Host::V4(Ipv4Addr::UNSPECIFIED)
                 } else {
                     Host::V6(Ipv6Addr::UNSPECIFIED, Zone::None)
                 };
-                Address::Inet(InetAddress { host, port })
             }
-            written => written,
-        };
-        Request {
-            network,
-            address,
-            name,
         }
+        request
     }
 
     /// How well a socket of the right transport matches that is bound to `found`, is V6ONLY or
