@@ -79,6 +79,7 @@ impl<'a> Request<'a> {
 
     /// How well a socket of the right transport matches that is bound to `found`, is V6ONLY or
     /// not and was passed under `name`; `None` if it is another one.
+    #[inline(never)]
     pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {
         let same_name = self.name == Some(name);
         let kind = match (&self.address, found) {
@@ -92,7 +93,7 @@ impl<'a> Request<'a> {
                 if !same_port {
                     return None;
                 }
-                self.rank_host(wanted.host, found.host, v6only)?
+                self.rank_host(&wanted.host, &found.host, v6only)?
             }
             (Address::Unix(wanted), Address::Unix(found)) if wanted == found => 0,
             _ => return None,
@@ -100,31 +101,30 @@ impl<'a> Request<'a> {
         Some(Rank(kind * 2 + u8::from(!same_name && self.name.is_some())))
     }
 
-    fn rank_host(&self, wanted: Host, found: Host, v6only: bool) -> Option<u8> {
-        let either_family = !self.network.is_v4_only() && !self.network.is_v6_only();
+    // In line, this and the above cost 300 bytes more.
+    #[inline(never)]
+    fn rank_host(&self, wanted: &Host, found: &Host, v6only: bool) -> Option<u8> {
+        // Which families the network has.
+        let (v4, v6) = (!self.network.is_v6_only(), !self.network.is_v4_only());
         match (wanted, found) {
-            (Host::V4(wanted), Host::V4(found)) => {
-                (wanted == found && !self.network.is_v6_only()).then_some(0)
-            }
+            (Host::V4(wanted), Host::V4(found)) => (v4 && wanted == found).then_some(0),
             (Host::V6(wanted, zone), Host::V6(found, found_zone)) => {
-                if wanted != found || zone != found_zone || self.network.is_v4_only() {
+                if !v6 || wanted != found || zone != found_zone {
                     None
-                } else if v6only == self.network.is_v6_only() {
+                } else if v6only != v4 {
                     Some(0)
                 } else {
                     // The activator's word on IPV6_V6ONLY stands: a socket of our own could not
                     // be bound beside this one.
-                    either_family.then_some(1)
+                    v4.then_some(1)
                 }
             }
             // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
-            // Again a socket of our own could not be bound beside it.
-            (Host::V6(wanted, _), Host::V4(found)) => {
-                (either_family && wanted.is_unspecified() && found.is_unspecified()).then_some(2)
-            }
-            (Host::V4(wanted), Host::V6(found, _)) => {
-                (either_family && !v6only && wanted.is_unspecified() && found.is_unspecified())
-                    .then_some(2)
+            // Again a socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
+            (Host::V6(v6_host, _), Host::V4(v4_host))
+            | (Host::V4(v4_host), Host::V6(v6_host, _)) => {
+                let both = v4 && v6 && !v6only;
+                (both && v4_host.is_unspecified() && v6_host.is_unspecified()).then_some(2)
             }
             (Host::Any, _) | (_, Host::Any) => None,
         }
