@@ -38,6 +38,16 @@ impl Error {
         }
     }
 
+    /// The word, which is not zero.
+    pub(crate) const fn to_word(self) -> u32 {
+        self.0.get()
+    }
+
+    /// From [`Error::to_word`]; `None` of zero.
+    pub(crate) fn from_word(word: u32) -> Option<Error> {
+        NonZeroU32::new(word).map(Error)
+    }
+
     /// What failed.
     pub fn operation(self) -> Operation {
         let number = (self.0.get() >> 16) as usize;

@@ -766,7 +766,10 @@ impl NetView {
 
         for index in 0..count {
             let fd = FIRST_FD.saturating_add_unsigned(index);
-            set_cloexec(fd).map_err(|errno| InheritError::BadFd { fd, errno })?;
+            if let Err(error) = set_cloexec(fd) {
+                let errno = error.errno();
+                return Err(InheritError::BadFd { fd, errno });
+            }
         }
         let capacity = self.capacity();
         if count as usize > capacity {
@@ -806,7 +809,7 @@ impl State {
 }
 
 /// F_SETFD by number: also tells whether the fd is open.
-fn set_cloexec(fd: RawFd) -> Result<(), Errno> {
+fn set_cloexec(fd: RawFd) -> Result<(), Error> {
     sys::set_fd_flags(fd, linux_raw_sys::general::FD_CLOEXEC)
 }
 

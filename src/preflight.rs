@@ -177,10 +177,17 @@ fn is_script(file: &OwnedFd) -> bool {
 fn kernels_check(file: &OwnedFd) -> Result<(), Errno> {
     let argv: [*const c_char; 2] = [c"".as_ptr(), ptr::null()];
     let envp: [*const c_char; 1] = [ptr::null()];
-    let flags = sys::AT_EMPTY_PATH | sys::AT_EXECVE_CHECK;
     // SAFETY: arrays of C strings; with the flag nothing is executed, and a kernel without it
     // refuses (EINVAL).
-    unsafe { sys::execveat(file.as_raw_fd(), c"", argv.as_ptr(), envp.as_ptr(), flags) }
+    unsafe {
+        sys::execveat(
+            file.as_raw_fd(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            sys::AT_EXECVE_CHECK,
+        )
+    }
+    .map_err(Errno::from)
 }
 
 /// A path, with its NUL.

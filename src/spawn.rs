@@ -25,7 +25,7 @@ use crate::socket::above_stdio;
 use crate::sys;
 
 pub(crate) use child::PATH_MAX;
-use child::{Plan, Report, Stage};
+use child::{EXECUTING, Plan};
 
 /// The kernel's limit for one string (MAX_ARG_STRLEN), with its NUL.
 const STRING_MAX: usize = 128 * 1024;
@@ -590,10 +590,7 @@ fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
 
 /// Clones, waits until the child has executed its program or is gone, and says which.
 fn launch(plan: &mut Plan) -> Result<Started, StartError> {
-    let mut report = Report {
-        stage: Stage::Clone,
-        errno: 0,
-    };
+    let mut report = 0;
     plan.report = &raw mut report;
     // No handler of ours may run in the child, which shares our memory.
     let mask = sys::set_signal_mask(!0);
@@ -603,35 +600,18 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
 
     // SAFETY: it lives. Volatile: it was written by another process.
     let report = unsafe { plan.report.read_volatile() };
-    if report
-        == (Report {
-            stage: Stage::Execve,
-            errno: 0,
-        })
-    {
+    if report == EXECUTING {
         return Ok(Started { pid, pidfd });
     }
     let raw_pid = pid.as_raw_nonzero().get() as u32;
-    if report.errno == 0 {
+    let failed = Error::from_word(report);
+    if failed.is_none() {
         // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
         let _ = sys::kill(raw_pid, pidfd.as_ref().map(sys::lend), raw::SIGKILL);
     }
     // Whatever this says, it is gone.
     let _ = sys::wait(raw_pid, pidfd.as_ref().map(sys::lend), true);
-    if report.errno == 0 {
-        return Err(StartError::Vanished);
-    }
-    let operation = match report.stage {
-        Stage::Clone => Operation::Clone,
-        Stage::Unshare => Operation::Unshare,
-        Stage::Chdir => Operation::Chdir,
-        Stage::Dup => Operation::Dup,
-        Stage::Open => Operation::Open,
-        Stage::Sigaction => Operation::Sigaction,
-        Stage::Execve => Operation::Execve,
-    };
-    let packed = (operation as u32) << 16;
-    Err(Error::from_packed(packed, report.errno as u32).into())
+    Err(failed.map_or(StartError::Vanished, StartError::Failed))
 }
 
 /// The child's stack, in units of its alignment: its calls go three deep, and no signal is

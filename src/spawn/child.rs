@@ -10,37 +10,19 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 
-use crate::sys::{self, Errno, SigSet};
+use crate::sys::{self, Errno, Error, Operation, SigSet};
 
-/// How far the child came, and why no further. Read by the parent once the child is gone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub(super) struct Report {
-    pub(super) stage: Stage,
-    /// 0, or the errno of the call that failed in this stage.
-    pub(super) errno: i32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub(super) enum Stage {
-    /// Not one instruction has run yet, as far as can be told.
-    Clone,
-    Unshare,
-    Chdir,
-    Dup,
-    Open,
-    Sigaction,
-    Execve,
-}
+/// In the report, in place of an error: all is done but the execve.
+pub(super) const EXECUTING: u32 = u32::MAX;
 
 /// All that the child does, prepared by the parent in full. Everything it points to outlives the
 /// child's use of the parent's memory.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Plan {
-    /// Where the parent looks for the outcome.
-    pub(super) report: *mut Report,
+    /// Where the parent looks for the outcome: [`EXECUTING`], an error as a word, or still 0, when
+    /// the child did not come to say anything.
+    pub(super) report: *mut u32,
     /// The fd table is the parent's until it is cut.
     pub(super) shares_files: bool,
     /// The kernel has reset the handlers (CLONE_CLEAR_SIGHAND).
@@ -87,36 +69,18 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
     // SAFETY: 1. is the caller's duty; nobody writes to the plan.
     let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: 1. is the caller's duty.
-    let Err((stage, errno)) = (unsafe { prepare(plan) }) else {
-        let done = Report {
-            stage: Stage::Execve,
-            errno: 0,
-        };
+    let mut outcome = unsafe { prepare(plan) };
+    if outcome.is_ok() {
         // Said first, as nobody is left to say it when it succeeds.
         // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
-        unsafe { plan.report.write_volatile(done) };
+        unsafe { plan.report.write_volatile(EXECUTING) };
         // SAFETY: 1. is the caller's duty.
-        let errno = unsafe { execute(plan) };
-        // SAFETY: 1. is the caller's duty.
-        unsafe { fail(plan, Stage::Execve, errno) }
-    };
-    // SAFETY: 1. is the caller's duty.
-    unsafe { fail(plan, stage, errno) }
-}
-
-/// Says why, and ends.
-///
-/// # Safety
-///
-/// 1. As for [`run`].
-unsafe fn fail(plan: &Plan, stage: Stage, errno: Errno) -> ! {
-    // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
-    unsafe {
-        plan.report.write_volatile(Report {
-            stage,
-            errno: errno.raw_os_error(),
-        })
-    };
+        outcome = Err(unsafe { execute(plan) });
+    }
+    if let Err(error) = outcome {
+        // SAFETY: as above.
+        unsafe { plan.report.write_volatile(error.to_word()) };
+    }
     sys::exit(127)
 }
 
@@ -125,21 +89,22 @@ unsafe fn fail(plan: &Plan, stage: Stage, errno: Errno) -> ! {
 /// # Safety
 ///
 /// 1. As for [`run`].
-unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
+unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
     if plan.shares_files {
         // SAFETY: the range is cut off a copy: the parent's table keeps its fds.
         let cut = unsafe { sys::close_range(plan.cut, u32::MAX, sys::CLOSE_RANGE_UNSHARE) };
         if cut.is_err() {
             // Before Linux 5.9, or refused by a filter: the whole table is copied.
-            sys::unshare_files().map_err(|errno| (Stage::Unshare, errno))?;
+            sys::unshare_files()?;
         }
     }
 
     if plan.directory >= 0 {
-        match sys::fchdir(plan.directory) {
+        if let Err(error) = sys::fchdir(plan.directory) {
             // Without the permission to go where this process is already.
-            Err(Errno::ACCESS) if sys::is_working_directory(plan.directory) => {}
-            gone => gone.map_err(|errno| (Stage::Chdir, errno))?,
+            if !error.is(Errno::ACCESS) || !sys::is_working_directory(plan.directory) {
+                return Err(error);
+            }
         }
     }
 
@@ -148,22 +113,21 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
         let step = unsafe { plan.steps.add(index) };
         // SAFETY: as above.
         let [from, to] = unsafe { step.read() };
-        let moved = if from == to {
-            sys::set_fd_flags(to, 0)
+        if from == to {
+            sys::set_fd_flags(to, 0)?;
         } else {
             // SAFETY: the table is this process' own, in which nobody owns anything.
-            unsafe { sys::dup3(from, to) }
-        };
-        moved.map_err(|errno| (Stage::Dup, errno))?;
+            unsafe { sys::dup3(from, to)? };
+        }
     }
 
     if plan.executable >= 0 {
-        sys::set_fd_flags(plan.executable, sys::FD_CLOEXEC).map_err(|errno| (Stage::Dup, errno))?;
+        sys::set_fd_flags(plan.executable, sys::FD_CLOEXEC)?;
     }
 
     for fd in 0..3 {
         if plan.missing_stdio & (1 << fd) != 0 {
-            fill(fd).map_err(|errno| (Stage::Open, errno))?;
+            fill(fd)?;
         }
     }
 
@@ -186,8 +150,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
     }
     for (signal, ignore) in plan.ignored {
         // SAFETY: as above.
-        let set = unsafe { sys::set_disposition(signal, ignore) };
-        set.map_err(|errno| (Stage::Sigaction, errno))?;
+        unsafe { sys::set_disposition(signal, ignore)? };
     }
     // A signal that arrives from here on does what it does by default, to this process alone.
     sys::set_signal_mask(plan.mask);
@@ -205,13 +168,13 @@ unsafe fn prepare(plan: &Plan) -> Result<(), (Stage, Errno)> {
 /// Puts something harmless at `fd`, of which nothing would be left, as the lowest that is free:
 /// /dev/null, or where there is none the root directory, of which nothing can be read and to which
 /// nothing can be written.
-fn fill(fd: c_int) -> Result<(), Errno> {
+fn fill(fd: c_int) -> Result<(), Error> {
     // SAFETY: the table is this process' own, in which nobody owns anything.
     unsafe { sys::close(fd) };
-    if sys::open(c"/dev/null", sys::O_RDWR).is_err() {
-        sys::open(c"/", sys::O_PATH)?;
+    match sys::open_lowest(b"/dev/null\0", sys::O_RDWR) {
+        Ok(()) => Ok(()),
+        Err(_) => sys::open_lowest(b"/\0", sys::O_PATH),
     }
-    Ok(())
 }
 
 /// Left-aligned: a reader may take zeros in front for octal.
@@ -245,36 +208,39 @@ unsafe fn write_pid(at: *mut u8, pid: u32) {
 /// # Safety
 ///
 /// 1. As for [`run`].
-unsafe fn execute(plan: &Plan) -> Errno {
+unsafe fn execute(plan: &Plan) -> Error {
     if plan.executable >= 0 {
-        let (fd, flags) = (plan.executable, sys::AT_EMPTY_PATH);
         // SAFETY: arrays of C strings, by 1; of this process nothing else is needed.
-        let executed = unsafe { sys::execveat(fd, c"", plan.argv, plan.envp, flags) };
-        return executed.err().unwrap_or(Errno::NOSYS);
+        let executed = unsafe { sys::execveat(plan.executable, plan.argv, plan.envp, 0) };
+        return executed.err().unwrap_or(NOT_FOUND);
     }
     if plan.search.is_null() {
         // SAFETY: C strings and arrays of them, by 1.
         return unsafe { sys::execve(plan.path, plan.argv, plan.envp) };
     }
     let mut directory = plan.search;
-    let mut refused = false;
+    let mut found = NOT_FOUND;
     loop {
         // SAFETY: `directory` is within a C string, and `candidate` has the room, by 1.
         let (fits, rest) = unsafe { join(plan.candidate, directory, plan.path) };
         if fits {
             // SAFETY: as above.
-            match unsafe { sys::execve(plan.candidate.cast(), plan.argv, plan.envp) } {
-                Errno::ACCESS => refused = true,
+            let error = unsafe { sys::execve(plan.candidate.cast(), plan.argv, plan.envp) };
+            match error.errno() {
+                Errno::ACCESS => found = error,
                 Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
-                errno => return errno,
+                _ => return error,
             }
         }
         if rest.is_null() {
-            return if refused { Errno::ACCESS } else { Errno::NOENT };
+            return found;
         }
         directory = rest;
     }
 }
+
+/// What a search says that has found nothing.
+const NOT_FOUND: Error = Error::new(Operation::Execve, Errno::NOENT);
 
 /// Writes `directory/name` to `candidate`, where `directory` ends at a colon or a NUL and empty
 /// means the working directory: whether it fits, and what comes behind the colon, if there is one.

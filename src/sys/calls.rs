@@ -7,7 +7,7 @@
 //! hundred. Paths are bytes that end in a NUL; what does not is taken for the empty one. Calls without a value, where rustix has no panic, go through rustix elsewhere.
 #![allow(unsafe_code)] // System calls are made from here.
 
-use core::ffi::CStr;
+use core::ffi::{CStr, c_char, c_int};
 use core::mem::{MaybeUninit, size_of, transmute};
 
 use linux_raw_sys::{general as raw, ioctl, net};
@@ -683,4 +683,132 @@ pub(crate) fn signalfd(set: super::SigSet) -> Result<OwnedFd, Error> {
     let (at, size) = (&raw const set as usize, size_of::<super::SigSet>());
     // SAFETY: the set is readable and of the size given; makes a new fd.
     unsafe { open_call(what, u32::MAX as usize, [at, size, flags]) }
+}
+
+// The following are made between clone and execve, in a process that has the parent's memory: no
+// lock, no allocation, no panic, and nothing is owned.
+
+/// execve(path, argv, envp): only ever returns an error.
+///
+/// # Safety
+///
+/// 1. `path` is a C string; `argv` and `envp` are arrays of them that end in a null pointer.
+pub(crate) unsafe fn execve(
+    path: *const c_char,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+) -> Error {
+    let what = what(Operation::Execve, raw::__NR_execve);
+    // SAFETY: 1. is the caller's duty; the kernel only reads.
+    match unsafe { run(what, path as usize, [argv as usize, envp as usize]) } {
+        Err(error) => error,
+        Ok(()) => Error::new(Operation::Execve, Errno::NOSYS),
+    }
+}
+
+/// execveat(fd, "", argv, envp, AT_EMPTY_PATH | flags): nothing when it is only asked whether it
+/// could, else an error.
+///
+/// # Safety
+///
+/// 1. `argv` and `envp` are arrays of C strings that end in a null pointer.
+/// 2. Without [`AT_EXECVE_CHECK`](super::AT_EXECVE_CHECK), nothing of this process is needed any
+///    more.
+pub(crate) unsafe fn execveat(
+    fd: c_int,
+    argv: *const *const c_char,
+    envp: *const *const c_char,
+    flags: u32,
+) -> Result<(), Error> {
+    let what = what(Operation::Execve, raw::__NR_execveat);
+    let flags = (flags | raw::AT_EMPTY_PATH) as usize;
+    let rest = [c_string(b"\0"), argv as usize, envp as usize, flags];
+    // SAFETY: 1. and 2. are the caller's duties; the kernel only reads.
+    unsafe { run(what, fd as usize, rest) }
+}
+
+/// close_range(first, last, flags).
+///
+/// # Safety
+///
+/// 1. Nobody owns the fds of the range in this process' table, or in the one that it gets.
+pub(crate) unsafe fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Error> {
+    let what = what(Operation::Unshare, raw::__NR_close_range);
+    // SAFETY: 1. is the caller's duty.
+    unsafe { run(what, first as usize, [last as usize, flags as usize]) }
+}
+
+/// close(fd).
+///
+/// # Safety
+///
+/// 1. Nobody owns `fd`.
+pub(crate) unsafe fn close(fd: c_int) {
+    // SAFETY: 1. is the caller's duty.
+    let _ = unsafe { run(what(Operation::Close, raw::__NR_close), fd as usize, []) };
+}
+
+/// unshare(CLONE_FILES): a copy of the fd table, if it was shared.
+pub(crate) fn unshare_files() -> Result<(), Error> {
+    let what = what(Operation::Unshare, raw::__NR_unshare);
+    // SAFETY: the same fds stay open under the same numbers.
+    unsafe { run(what, raw::CLONE_FILES as usize, []) }
+}
+
+/// dup3(from, to, 0).
+///
+/// # Safety
+///
+/// 1. Nobody owns `to`.
+pub(crate) unsafe fn dup3(from: c_int, to: c_int) -> Result<(), Error> {
+    let what = what(Operation::Dup, raw::__NR_dup3);
+    // SAFETY: 1. is the caller's duty.
+    unsafe { run(what, from as usize, [to as usize, 0]) }
+}
+
+/// fcntl(fd, F_SETFD, flags).
+pub(crate) fn set_fd_flags(fd: c_int, flags: u32) -> Result<(), Error> {
+    let what = what(Operation::Fcntl, raw::__NR_fcntl);
+    // SAFETY: a flag of the table, no memory.
+    unsafe { run(what, fd as usize, [raw::F_SETFD as usize, flags as usize]) }
+}
+
+/// fcntl(fd, F_GETFD).
+pub(crate) fn fd_flags(fd: c_int) -> Result<u32, Error> {
+    let what = what(Operation::Fcntl, raw::__NR_fcntl);
+    // SAFETY: reads a flag of the table.
+    let flags = unsafe { call(what, fd as usize, [raw::F_GETFD as usize])? };
+    Ok(flags as u32)
+}
+
+/// fchdir(fd).
+pub(crate) fn fchdir(fd: c_int) -> Result<(), Error> {
+    // SAFETY: no memory is touched.
+    unsafe { run(what(Operation::Chdir, raw::__NR_fchdir), fd as usize, []) }
+}
+
+/// openat(AT_FDCWD, path, flags), which becomes the lowest fd that is free.
+pub(crate) fn open_lowest(path: &[u8], flags: u32) -> Result<(), Error> {
+    let what = what(Operation::Open, raw::__NR_openat);
+    let rest = [c_string(path), flags as usize, 0];
+    // SAFETY: a C string.
+    unsafe { run(what, raw::AT_FDCWD as usize, rest) }
+}
+
+/// rt_sigaction(signal, new, old).
+///
+/// # Safety
+///
+/// 1. `new` and `old` are null, or point to a `struct sigaction`; nobody relies on the
+///    disposition until now, if it is changed.
+pub(super) unsafe fn rt_sigaction(signal: u32, new: usize, old: usize) -> Result<(), Error> {
+    let what = what(Operation::Sigaction, raw::__NR_rt_sigaction);
+    // SAFETY: 1. is the caller's duty.
+    unsafe {
+        run(
+            what,
+            signal as usize,
+            [new, old, size_of::<super::SigSet>()],
+        )
+    }
 }

@@ -15,13 +15,14 @@
 mod arch;
 mod calls;
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, size_of};
 
 use linux_raw_sys::general as raw;
-pub(crate) use linux_raw_sys::general::{AT_EMPTY_PATH, FD_CLOEXEC, O_PATH, O_RDWR};
+pub(crate) use linux_raw_sys::general::{FD_CLOEXEC, O_PATH, O_RDWR};
 pub(crate) use rustix::io::Errno;
 
+pub(crate) use crate::error::{Error, Operation};
 pub(crate) use arch::Entry;
 pub(crate) use calls::*;
 
@@ -54,6 +55,19 @@ struct Sigaction {
     #[cfg(target_arch = "x86_64")]
     restorer: usize,
     mask: SigSet,
+}
+
+impl Sigaction {
+    /// SIG_IGN or SIG_DFL.
+    const fn new(ignore: bool) -> Sigaction {
+        Sigaction {
+            handler: ignore as usize,
+            flags: 0,
+            #[cfg(target_arch = "x86_64")]
+            restorer: 0,
+            mask: 0,
+        }
+    }
 }
 
 /// `struct signalfd_siginfo`, as much of it as is read.
@@ -134,47 +148,6 @@ pub(crate) unsafe fn clone(
     })
 }
 
-/// execve(path, argv, envp): only ever returns an error.
-///
-/// # Safety
-///
-/// 1. `path` is a C string; `argv` and `envp` are arrays of them that end in a null pointer.
-pub(crate) unsafe fn execve(
-    path: *const c_char,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-) -> Errno {
-    let number = raw::__NR_execve as usize;
-    // SAFETY: 1. is the caller's duty; the kernel only reads.
-    let result = unsafe { arch::syscall3(number, path as usize, argv as usize, envp as usize) };
-    match check(result) {
-        Err(errno) => errno,
-        Ok(_) => Errno::NOSYS,
-    }
-}
-
-/// execveat(fd, path, argv, envp, flags): 0 when it is only asked whether it could, else an error.
-///
-/// # Safety
-///
-/// 1. `argv` and `envp` are arrays of C strings that end in a null pointer.
-/// 2. Without [`AT_EXECVE_CHECK`], nothing of this process is needed any more.
-pub(crate) unsafe fn execveat(
-    fd: c_int,
-    path: &CStr,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    flags: u32,
-) -> Result<(), Errno> {
-    let number = raw::__NR_execveat as usize;
-    let (fd, path, flags) = (fd as usize, path.as_ptr() as usize, flags as usize);
-    let [path, argv, envp, flags] =
-        [path, argv as usize, envp as usize, flags].map(arch::Argument::new);
-    // SAFETY: 1. and 2. are the caller's duties; the kernel only reads.
-    let result = unsafe { arch::syscall5(number, fd, path, argv, envp, flags) };
-    check(result).map(drop)
-}
-
 /// exit_group(status).
 pub(crate) fn exit(status: c_int) -> ! {
     loop {
@@ -187,66 +160,6 @@ pub(crate) fn exit(status: c_int) -> ! {
 pub(crate) fn getpid() -> u32 {
     // SAFETY: reads a number.
     (unsafe { arch::syscall0(raw::__NR_getpid as usize) }) as u32
-}
-
-/// close_range(first, last, flags).
-///
-/// # Safety
-///
-/// 1. Nobody owns the fds of the range in this process' table, or in the one that it gets.
-pub(crate) unsafe fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
-    let number = raw::__NR_close_range as usize;
-    // SAFETY: 1. is the caller's duty.
-    let result = unsafe { arch::syscall3(number, first as usize, last as usize, flags as usize) };
-    check(result).map(drop)
-}
-
-/// close(fd).
-///
-/// # Safety
-///
-/// 1. Nobody owns `fd`.
-pub(crate) unsafe fn close(fd: c_int) {
-    // SAFETY: 1. is the caller's duty.
-    let _ = unsafe { arch::syscall1(raw::__NR_close as usize, fd as usize) };
-}
-
-/// unshare(CLONE_FILES): a copy of the fd table, if it was shared.
-pub(crate) fn unshare_files() -> Result<(), Errno> {
-    // SAFETY: the same fds stay open under the same numbers.
-    check(unsafe { arch::syscall1(raw::__NR_unshare as usize, raw::CLONE_FILES as usize) })
-        .map(drop)
-}
-
-/// dup3(from, to, 0).
-///
-/// # Safety
-///
-/// 1. Nobody owns `to`.
-pub(crate) unsafe fn dup3(from: c_int, to: c_int) -> Result<(), Errno> {
-    let number = raw::__NR_dup3 as usize;
-    // SAFETY: 1. is the caller's duty.
-    check(unsafe { arch::syscall3(number, from as usize, to as usize, 0) }).map(drop)
-}
-
-/// fcntl(fd, F_SETFD, flags).
-pub(crate) fn set_fd_flags(fd: c_int, flags: u32) -> Result<(), Errno> {
-    let (number, command) = (raw::__NR_fcntl as usize, raw::F_SETFD as usize);
-    // SAFETY: a flag of the table, no memory.
-    check(unsafe { arch::syscall3(number, fd as usize, command, flags as usize) }).map(drop)
-}
-
-/// fcntl(fd, F_GETFD).
-pub(crate) fn fd_flags(fd: c_int) -> Result<u32, Errno> {
-    // SAFETY: reads a flag of the table.
-    check(unsafe { arch::syscall2(raw::__NR_fcntl as usize, fd as usize, raw::F_GETFD as usize) })
-        .map(|flags| flags as u32)
-}
-
-/// fchdir(fd).
-pub(crate) fn fchdir(fd: c_int) -> Result<(), Errno> {
-    // SAFETY: no memory is touched.
-    check(unsafe { arch::syscall1(raw::__NR_fchdir as usize, fd as usize) }).map(drop)
 }
 
 /// statx(AT_FDCWD) and statx(fd): whether they are one directory.
@@ -277,14 +190,6 @@ pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
         }
     }
     release | number >= (major << 16) | minor
-}
-
-/// openat(AT_FDCWD, path, flags).
-pub(crate) fn open(path: &CStr, flags: u32) -> Result<c_int, Errno> {
-    let (number, at) = (raw::__NR_openat as usize, raw::AT_FDCWD as usize);
-    // SAFETY: `path` ends in a NUL, and the kernel only reads it.
-    let result = unsafe { arch::syscall4(number, at, path.as_ptr() as usize, flags as usize, 0) };
-    check(result).map(|fd| fd as c_int)
 }
 
 /// rt_sigprocmask(SIG_SETMASK, set): the mask until now. All 64 signals, which a libc's call
@@ -323,24 +228,14 @@ pub(crate) fn current_signal_mask() -> SigSet {
 ///
 /// 1. With a `new` disposition: nobody relies on the one until now.
 #[inline(never)]
-unsafe fn sigaction(signal: u32, new: Option<&Sigaction>) -> Result<Disposition, Errno> {
-    let mut old = Sigaction {
-        handler: 0,
-        flags: 0,
-        #[cfg(target_arch = "x86_64")]
-        restorer: 0,
-        mask: 0,
-    };
-    let new = new.map_or(0, |new| new as *const Sigaction as usize);
-    let (number, old_at) = (
-        raw::__NR_rt_sigaction as usize,
-        &mut old as *mut Sigaction as usize,
-    );
+unsafe fn sigaction(signal: u32, new: Option<bool>) -> Result<Disposition, Error> {
+    let mut old = Sigaction::new(false);
+    let ignore = Sigaction::new(new == Some(true));
+    let new = new.map_or(0, |_| &raw const ignore as usize);
+    let old_at = &raw mut old as usize;
     // SAFETY: `new` is null or readable and `old` writable, both laid out as the kernel has them;
     // 1. is the caller's duty.
-    let result =
-        unsafe { arch::syscall4(number, signal as usize, new, old_at, size_of::<SigSet>()) };
-    check(result)?;
+    unsafe { calls::rt_sigaction(signal, new, old_at)? };
     Ok(match old.handler {
         0 => Disposition::Default,
         1 => Disposition::Ignored,
@@ -359,16 +254,9 @@ pub(crate) fn disposition(signal: u32) -> Disposition {
 /// # Safety
 ///
 /// 1. Nobody relies on the disposition until now.
-pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<Disposition, Errno> {
-    let action = Sigaction {
-        handler: usize::from(ignore),
-        flags: 0,
-        #[cfg(target_arch = "x86_64")]
-        restorer: 0,
-        mask: 0,
-    };
+pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<(), Error> {
     // SAFETY: 1. is the caller's duty.
-    unsafe { sigaction(signal, Some(&action)) }
+    unsafe { sigaction(signal, Some(ignore)) }.map(drop)
 }
 
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.

@@ -64,21 +64,6 @@ pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
     result
 }
 
-/// The system call `number` with three arguments.
-///
-/// # Safety
-///
-/// 1. The call is one whose effects the caller answers for.
-#[inline]
-pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> isize {
-    let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
-    unsafe {
-        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, options(nostack));
-    }
-    result
-}
-
 /// The system call `number` with four arguments.
 ///
 /// # Safety
