@@ -790,7 +790,7 @@ impl NetView {
             // SAFETY: open, and no one else's by 1.
             let fd = unsafe { sys::own(fd) };
             // One that cannot say what it is, is never passed on: it matches nothing.
-            let identity = identity.unwrap_or(Identity::Socket(0));
+            let identity = identity.unwrap_or(Identity::UNKNOWN);
             let mut slot = Slot::new(self.0.state.new_id(), fd, identity, name);
             slot.inherited = true;
             slot.claimed = false;

@@ -13,7 +13,7 @@ use crate::activation::{FIRST_FD, check_name};
 use crate::addr::{
     Address, AddressError, Host, InetAddress, Network, SUN_PATH_MAX, SockAddr, Zone,
 };
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::matching::{Request, Style, Transport};
 use crate::sys::{self, AddressBytes, FileId};
 
@@ -197,21 +197,22 @@ pub enum Kind {
     Other,
 }
 
-/// Which file an fd refers to, whatever its number.
+/// Which file or which socket an fd refers to, whatever its number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Identity {
-    Socket(u64),
-    File(FileId),
-}
+pub(crate) struct Identity(FileId);
 
 impl Identity {
+    /// That of nothing: the kernel gives no cookie 0.
+    pub(crate) const UNKNOWN: Identity = Identity(FileId::of_socket(0));
+
     /// Asks the kernel. SO_COOKIE is unique among the sockets of a machine for as long as it runs
     /// (Linux 4.12).
+    #[inline(never)]
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Identity, Error> {
         match sys::cookie(fd) {
-            Ok(cookie) => Ok(Identity::Socket(cookie)),
+            Ok(cookie) => Ok(Identity(FileId::of_socket(cookie))),
             Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::NOPROTOOPT) => {
-                sys::file(fd).map(Identity::File)
+                sys::file(fd).map(Identity)
             }
             Err(error) => Err(error),
         }
@@ -269,23 +270,23 @@ pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
 }
 
 /// Makes, binds and, where that applies, listens.
+#[inline(never)]
 pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result<Fresh, Error> {
-    let made = make_at(request.network, &request.address, options);
-    match (&made, request.address) {
-        // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
-        (Err(error), Address::Inet(address))
-            if address.is_wildcard()
-                && !request.network.is_v6_only()
-                && (error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL)) =>
+    let error = match make_at(request.network, &request.address, options) {
+        Ok(fresh) => return Ok(fresh),
+        Err(error) => error,
+    };
+    // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
+    let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
+    match &request.address {
+        Address::Inet(address)
+            if unavailable && address.is_wildcard() && !request.network.is_v6_only() =>
         {
-            let host = Host::V4(Ipv4Addr::UNSPECIFIED);
-            make_at(
-                request.network,
-                &Address::Inet(InetAddress { host, ..address }),
-                options,
-            )
+            let (host, port) = (Host::V4(Ipv4Addr::UNSPECIFIED), address.port);
+            let address = Address::Inet(InetAddress { host, port });
+            make_at(request.network, &address, options)
         }
-        _ => made,
+        _ => Err(error),
     }
 }
 
@@ -302,11 +303,7 @@ fn make_at(
         }) => net::AF_INET,
         Address::Inet(_) => net::AF_INET6,
     };
-    let mut style = match transport {
-        Transport::Tcp | Transport::Unix(Style::Stream) => net::SOCK_STREAM,
-        Transport::Udp | Transport::Unix(Style::Datagram) => net::SOCK_DGRAM,
-        Transport::Unix(Style::SeqPacket) => net::SOCK_SEQPACKET,
-    };
+    let mut style = socket_type(transport);
     if options.nonblocking == Some(true) {
         style |= O_NONBLOCK;
     }
@@ -327,7 +324,7 @@ fn make_at(
     let path = match encoded.path() {
         Some(path) => Some(bind_path(fd, &encoded, path, style, backlog, options)?),
         None => {
-            sys::bind(fd, encoded.as_bytes())?;
+            sys::bind(fd, &encoded)?;
             listen(fd, backlog)?;
             None
         }
@@ -335,8 +332,21 @@ fn make_at(
     Ok(Fresh { fd: socket, path })
 }
 
+/// The type of the sockets that speak it.
+#[inline(never)]
+fn socket_type(transport: Transport) -> u32 {
+    match transport {
+        Transport::Tcp | Transport::Unix(Style::Stream) => net::SOCK_STREAM,
+        Transport::Udp | Transport::Unix(Style::Datagram) => net::SOCK_DGRAM,
+        Transport::Unix(Style::SeqPacket) => net::SOCK_SEQPACKET,
+    }
+}
+
 fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
-    backlog.map_or(Ok(()), |backlog| sys::listen(fd, backlog))
+    match backlog {
+        Some(backlog) => sys::listen(fd, backlog),
+        None => Ok(()),
+    }
 }
 
 /// bind and listen where that makes a path: which it is.
@@ -352,23 +362,39 @@ fn bind_path(
         // Before bind, which makes the path with the mode of the socket.
         sys::set_mode(fd, mode)?;
     }
-    let mut lock = None;
-    if let Err(error) = sys::bind(fd, encoded.as_bytes()) {
-        if error.is(Errno::ADDRINUSE) && options.replace_stale {
-            // Held until this one listens, as the next could take it for stale before.
-            lock = lock_directory(path);
-        }
-        if lock.is_none() || !remove_stale(encoded, path, style) {
-            return Err(error);
-        }
-        sys::bind(fd, encoded.as_bytes())?;
+    let bound = bind_and_listen(fd, encoded, path, backlog);
+    let Err(error) = bound else {
+        return bound;
+    };
+    if error != Error::new(Operation::Bind, Errno::ADDRINUSE) || !options.replace_stale {
+        return bound;
     }
+    // Held until this one listens, as the next could take it for stale before.
+    let Some(lock) = lock_directory(path) else {
+        return bound;
+    };
+    let bound = match remove_stale(encoded, path, style) {
+        true => bind_and_listen(fd, encoded, path, backlog),
+        false => bound,
+    };
+    drop(lock);
+    bound
+}
+
+/// bind and listen; when that fails, no path is left.
+#[inline(never)]
+fn bind_and_listen(
+    fd: BorrowedFd<'_>,
+    encoded: &SockAddr,
+    path: &[u8],
+    backlog: Option<i32>,
+) -> Result<FileId, Error> {
+    sys::bind(fd, encoded)?;
     let made = sys::file_named(path)?;
     if let Err(error) = listen(fd, backlog) {
         let _ = unlink_own(made, path);
         return Err(error);
     }
-    drop(lock);
     Ok(made)
 }
 
@@ -385,7 +411,7 @@ fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
     let Ok(probe) = sys::socket(net::AF_UNIX, style | O_NONBLOCK) else {
         return false;
     };
-    match sys::connect(sys::lend(&probe), encoded.as_bytes()) {
+    match sys::connect(sys::lend(&probe), encoded) {
         Err(error) if error.is(Errno::CONNREFUSED) => unlink_own(found, path).is_ok(),
         _ => false,
     }
@@ -395,13 +421,19 @@ fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
 /// processes that find the same stale path one replaces it. Where another holds it, none.
 fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
     let mut directory = [0; SUN_PATH_MAX];
-    let named = path.iter().rposition(|byte| *byte == b'/');
     // With the slash: there is room for it and a NUL, as there is for the name behind it.
-    let path: &[u8] = if named.is_some() { path } else { b"." };
-    let length = named.unwrap_or(0).wrapping_add(1);
-    for (to, from) in directory.iter_mut().zip(path).take(length) {
+    let mut length = 0;
+    for (index, (to, from)) in directory.iter_mut().zip(path).enumerate() {
         *to = *from;
+        if *from == b'/' {
+            length = index.wrapping_add(1);
+        }
     }
+    if length == 0 {
+        directory[0] = b'.';
+        length = 1;
+    }
+    *directory.get_mut(length)? = 0;
     let directory = sys::open_to_read(&directory).ok()?;
     sys::lock(sys::lend(&directory)).ok()?;
     Some(directory)
@@ -418,33 +450,31 @@ pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error
 
 /// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
 /// the protocol TCP passes here, and is found out as it does not [listen](readiness).
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, Error> {
-    let style = match transport {
-        Transport::Tcp => {
-            let protocol = sys::socket_option(fd, net::SO_PROTOCOL)?;
-            return Ok(protocol == net::IPPROTO_TCP as u32 || protocol == net::IPPROTO_MPTCP as u32);
-        }
-        Transport::Udp => {
-            if sys::socket_option(fd, net::SO_PROTOCOL)? != net::IPPROTO_UDP as u32 {
-                return Ok(false);
-            }
-            Style::Datagram
-        }
-        Transport::Unix(style) => style,
-    };
-    Ok(style_of(fd)? == Some(style))
+    compare(fd, transport).map(|same| same != 0)
 }
 
+/// As a number, which needs no packing with an error.
 #[inline(never)]
-fn style_of(fd: BorrowedFd<'_>) -> Result<Option<Style>, Error> {
-    Ok(match sys::socket_option(fd, net::SO_TYPE)? {
-        net::SOCK_STREAM => Some(Style::Stream),
-        net::SOCK_SEQPACKET => Some(Style::SeqPacket),
-        net::SOCK_DGRAM => Some(Style::Datagram),
-        _ => None,
-    })
+fn compare(fd: BorrowedFd<'_>, transport: Transport) -> Result<u32, Error> {
+    if !matches!(transport, Transport::Unix(_)) {
+        let protocol = sys::socket_option(fd, net::SO_PROTOCOL)?;
+        if transport == Transport::Tcp {
+            let same = matches!(protocol, TCP | MPTCP);
+            return Ok(u32::from(same));
+        }
+        if protocol != UDP {
+            return Ok(0);
+        }
+    }
+    let found = sys::socket_option(fd, net::SO_TYPE)?;
+    Ok(u32::from(found == socket_type(transport)))
 }
+
+const TCP: u32 = net::IPPROTO_TCP as u32;
+const MPTCP: u32 = net::IPPROTO_MPTCP as u32;
+const UDP: u32 = net::IPPROTO_UDP as u32;
 
 /// Whether `fd` listens, or could be made to: a stream that is not connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -458,8 +488,8 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
     if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         return Ok(Readiness::Listens);
     }
-    match style_of(fd)? {
-        Some(Style::Stream | Style::SeqPacket) => {}
+    match sys::socket_option(fd, net::SO_TYPE)? {
+        net::SOCK_STREAM | net::SOCK_SEQPACKET => {}
         _ => return Ok(Readiness::Never),
     }
     match sys::check_peer(fd) {
@@ -484,11 +514,11 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
     let Some(address) = local_address(fd)? else {
         return Ok(Kind::Other);
     };
-    let style = style_of(fd)?;
+    let style = sys::socket_option(fd, net::SO_TYPE)?;
     let network = match (&address, style) {
-        (Address::Unix(_), Some(Style::Stream)) => Network::Unix,
-        (Address::Unix(_), Some(Style::SeqPacket)) => Network::UnixPacket,
-        (Address::Unix(_), Some(Style::Datagram)) => Network::UnixGram,
+        (Address::Unix(_), net::SOCK_STREAM) => Network::Unix,
+        (Address::Unix(_), net::SOCK_SEQPACKET) => Network::UnixPacket,
+        (Address::Unix(_), net::SOCK_DGRAM) => Network::UnixGram,
         (Address::Inet(inet), style) => {
             let v4 = matches!(inet.host, Host::V4(_));
             let v6only = v6only(fd, &address)?;
@@ -502,10 +532,10 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
                 }
             };
             match style {
-                Some(Style::Stream) if speaks(fd, Transport::Tcp)? => {
+                net::SOCK_STREAM if speaks(fd, Transport::Tcp)? => {
                     of(Network::Tcp, Network::Tcp4, Network::Tcp6)
                 }
-                Some(Style::Datagram) if speaks(fd, Transport::Udp)? => {
+                net::SOCK_DGRAM if speaks(fd, Transport::Udp)? => {
                     of(Network::Udp, Network::Udp4, Network::Udp6)
                 }
                 _ => return Ok(Kind::Other),

@@ -15,6 +15,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::arch::{self, Argument};
+use crate::addr::SockAddr;
 use crate::error::{Error, Operation};
 
 /// Made again when a signal interrupts it.
@@ -156,6 +157,7 @@ pub(crate) fn lend(fd: &OwnedFd) -> BorrowedFd<'_> {
 }
 
 /// The address of a C string: `path` ends in a NUL, or it is the empty one.
+#[inline(never)]
 fn c_string(path: &[u8]) -> usize {
     match path.last() {
         Some(0) => path.as_ptr() as usize,
@@ -193,19 +195,20 @@ pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
 
 /// bind(fd, address), or connect(fd, address).
 #[inline(never)]
-fn with_address(what: u32, fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+fn with_address(what: u32, fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
+    let address = address.as_bytes();
     let (at, length) = (address.as_ptr() as usize, address.len());
     // SAFETY: the kernel reads so many bytes.
     unsafe { run(what, number(fd), [at, length]) }
 }
 
 /// bind(fd, address).
-pub(crate) fn bind(fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
     with_address(what(Operation::Bind, raw::__NR_bind), fd, address)
 }
 
 /// connect(fd, address).
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &[u8]) -> Result<(), Error> {
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
     with_address(what(Operation::Connect, raw::__NR_connect), fd, address)
 }
 
@@ -403,6 +406,14 @@ pub(crate) struct FileId {
 }
 
 impl FileId {
+    /// Of a socket, by its cookie: on a device of which there is none, and of no kind.
+    pub(crate) const fn of_socket(cookie: u64) -> FileId {
+        FileId {
+            device: u64::MAX,
+            inode: cookie,
+        }
+    }
+
     pub(crate) const fn inode(&self) -> u64 {
         self.inode
     }
@@ -544,7 +555,9 @@ pub(crate) fn interface_index(name: &[u8]) -> Result<u32, Error> {
     }
     let (fd, at) = (any.as_raw_fd() as usize, &raw mut request as usize);
     // SAFETY: the request is as large as the kernel has it, and writable.
-    unsafe { run(what, fd, [ioctl::SIOCGIFINDEX as usize, at])? };
+    let asked = unsafe { run(what, fd, [ioctl::SIOCGIFINDEX as usize, at]) };
+    drop(any);
+    asked?;
     Ok(request.index)
 }
 
