@@ -6,10 +6,9 @@
 
 use gracenet_httpd::http::{Identity, Method, Parser, Progress, Reply, Status};
 use gracenet_httpd::text::Text;
-use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+
+use crate::sys::{self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_PEEK};
 
 /// How long a connection may stay without a request, in milliseconds.
 const IDLE: u64 = 15_000;
@@ -29,6 +28,9 @@ const STEPS: u32 = 32;
 
 /// How much is read at a time.
 pub(crate) const SCRATCH: usize = 4096;
+
+/// As a constant, it is written over the last one, not made and then copied.
+const FRESH: Parser = Parser::new();
 
 /// What a connection is to be told about everything else.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ impl Connection {
         Connection {
             socket,
             phase: Phase::Head,
-            parser: Parser::new(),
+            parser: FRESH,
             reply: Reply::last(Status::Continue, false),
             sent: 0,
             body: 0,
@@ -101,13 +103,13 @@ impl Connection {
     /// Does what there is to do now, after what epoll says: when it is to be asked
     /// again if nothing happens before, or `None` when it is at its end.
     #[inline(never)]
-    pub(crate) fn act(&mut self, flags: EventFlags, around: &mut Around<'_>) -> Option<u64> {
+    pub(crate) fn act(&mut self, events: u32, around: &mut Around<'_>) -> Option<u64> {
         // Both directions are closed, or it has been reset: nobody hears us.
-        if flags.intersects(EventFlags::HUP | EventFlags::ERR) {
+        if events & (EPOLLHUP | EPOLLERR) != 0 {
             return None;
         }
-        self.readable |= flags.intersects(EventFlags::IN | EventFlags::RDHUP);
-        self.writable |= flags.contains(EventFlags::OUT);
+        self.readable |= events & (EPOLLIN | EPOLLRDHUP) != 0;
+        self.writable |= events & EPOLLOUT != 0;
         for _ in 0..STEPS {
             let late = around.now >= self.deadline;
             let step = match self.phase {
@@ -142,13 +144,13 @@ impl Connection {
     /// Looks at what has come and takes what belongs to this request: what
     /// follows stays with the kernel until this one is answered.
     fn read_head(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let come = usize::from(receive(&self.socket, around.scratch, RecvFlags::PEEK)?);
+        let come = sys::receive(self.as_fd(), around.scratch, MSG_PEEK)? as usize;
         let was_idle = self.parser.is_idle();
         let (used, progress) = self
             .parser
             .feed(around.scratch.get(..come).unwrap_or_default());
         let taken = around.scratch.get_mut(..used).unwrap_or_default();
-        if usize::from(receive(&self.socket, taken, RecvFlags::empty())?) != used {
+        if sys::receive(self.as_fd(), taken, 0)? as usize != used {
             // It would be read twice.
             return Err(Errno::PROTO);
         }
@@ -182,7 +184,7 @@ impl Connection {
     fn skip(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
         let most = self.body.min(around.scratch.len() as u64) as usize;
         let room = around.scratch.get_mut(..most).unwrap_or_default();
-        self.body -= u64::from(receive(&self.socket, room, RecvFlags::empty())?);
+        self.body -= u64::from(sys::receive(self.as_fd(), room, 0)?);
         self.body_has_come(around);
         Ok(())
     }
@@ -219,31 +221,20 @@ impl Connection {
         let mut text = Text::new();
         self.reply.render(&around.identity, &mut text);
         let rest = text.as_bytes().get(self.sent..).unwrap_or_default();
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = send(&self.socket, rest, flags)?;
+        let sent = sys::send(self.as_fd(), rest)? as usize;
         self.sent += sent;
         if sent < rest.len() {
             self.deadline = around.now + WRITE;
         } else if self.reply.status == Status::Continue {
             self.begin(Phase::Body, around.now + REQUEST);
         } else if self.reply.close {
-            shutdown(&self.socket, Shutdown::Write)?;
+            sys::end(self.as_fd())?;
             self.body = u64::MAX;
             self.begin(Phase::Linger, around.now + LINGER);
         } else {
-            self.parser = Parser::new();
+            self.parser = FRESH;
             self.begin(Phase::Head, around.now + IDLE);
         }
         Ok(())
-    }
-}
-
-/// Reads something; that there will never be anything is an error here. There is
-/// never room for more than 16 bits can count.
-#[inline(never)]
-fn receive(socket: &OwnedFd, room: &mut [u8], flags: RecvFlags) -> Result<u16, Errno> {
-    match recv(socket, room, flags | RecvFlags::DONTWAIT)? {
-        (_, 0) => Err(Errno::PIPE),
-        (_, come) => Ok(come as u16),
     }
 }

@@ -1,12 +1,9 @@
 //! Lines on stderr: one event, one line, one write(2), so that the lines of two
 //! generations do not mix.
-//!
-//! `unsafe` is allowed in this file for the use of fd 2, which no type says is
-//! open.
-
-#![allow(unsafe_code)]
 
 use gracenet_httpd::text::Text;
+
+use crate::sys::{self, Errno};
 
 /// No number belongs to the text.
 pub(crate) const NONE: u64 = u64::MAX;
@@ -56,12 +53,10 @@ pub(crate) fn write(line: &mut Text) {
 /// Writes to stderr. When nobody takes it there is nobody to tell.
 #[inline(never)]
 pub(crate) fn print(mut text: &[u8]) {
-    // SAFETY: `main` has seen to it that it is open, and nothing here closes it.
-    let stderr = unsafe { rustix::stdio::stderr() };
     while !text.is_empty() {
-        match rustix::io::write(stderr, text) {
-            Ok(written) if written > 0 => text = text.get(written..).unwrap_or_default(),
-            Err(rustix::io::Errno::INTR) => {}
+        match sys::write_to_stderr(text) {
+            Ok(written) if written > 0 => text = text.get(written as usize..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
             _ => return,
         }
     }

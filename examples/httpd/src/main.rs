@@ -3,7 +3,7 @@
 //! drops no connection.
 //!
 //! `unsafe` is allowed in this file for what the kernel left on the stack, for
-//! the standard and the inherited fds, and for the table's place in memory.
+//! the inherited fds, and for the table's place in memory.
 
 // A test harness would bring a second panic handler; what is tested is in `lib.rs`.
 #![cfg(not(test))]
@@ -15,6 +15,7 @@ mod connection;
 mod log;
 mod report;
 mod server;
+mod sys;
 
 use gracenet::addr::Address;
 use gracenet::signal::{Signal, Signals};
@@ -24,14 +25,12 @@ use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
 use gracenet_start::exit;
-use rustix::event::epoll;
-use rustix::fd::{BorrowedFd, IntoRawFd as _};
-use rustix::io::{Errno, fcntl_getfd};
 
 use crate::connection::{Around, Connection, SCRATCH};
 use crate::log::Log;
 use crate::report::Report as _;
 use crate::server::{Server, State};
+use crate::sys::Epoll;
 
 /// What this build says of itself, unless the command line knows better.
 const TAG: &str = match option_env!("GRACENET_HTTPD_TAG") {
@@ -41,7 +40,7 @@ const TAG: &str = match option_env!("GRACENET_HTTPD_TAG") {
 
 const _: () = assert!(TAG.len() <= args::TAG, "GRACENET_HTTPD_TAG is too long");
 
-gracenet_start::main!(run);
+gracenet_start::main!(main);
 
 /// What needs much room: zeros that take none in the file, and memory only as far
 /// as they are touched.
@@ -55,7 +54,7 @@ struct Room {
     scratch: [u8; SCRATCH],
 }
 
-fn run(start: gracenet_start::Args) -> i32 {
+fn main(start: gracenet_start::Args) -> i32 {
     open_standard_fds();
     // SAFETY: both are what the kernel left on the stack, and nobody changes it.
     let program = unsafe { Program::from_raw(start.argv, start.envp) };
@@ -90,14 +89,10 @@ fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<(), Reason>
 /// come to lie there otherwise, and would get our log.
 fn open_standard_fds() {
     for number in 0..3 {
-        // SAFETY: it is only asked whether there is such an fd.
-        let fd = unsafe { BorrowedFd::borrow_raw(number) };
         // The kernel takes the lowest free number, which is this one. An epoll can
         // be neither read nor written, and needs no /dev.
-        if fcntl_getfd(fd) == Err(Errno::BADF)
-            && let Ok(harmless) = epoll::create(epoll::CreateFlags::empty())
-        {
-            let _ = harmless.into_raw_fd();
+        if !sys::is_open(number) {
+            let _ = Epoll::inheritable();
         }
     }
 }
@@ -105,12 +100,7 @@ fn open_standard_fds() {
 /// Listens, serves, and exits: what is open then is the kernel's to close.
 #[inline(never)]
 fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
-    let log = Log {
-        pid: rustix::process::getpid()
-            .as_raw_nonzero()
-            .get()
-            .unsigned_abs(),
-    };
+    let log = Log { pid: sys::pid() };
     // SAFETY: this is the first that happens, so that nobody else has the fds.
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
@@ -159,7 +149,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
             }
         }
     }
-    let epoll = match epoll::create(epoll::CreateFlags::CLOEXEC) {
+    let epoll = match Epoll::new() {
         Ok(epoll) => epoll,
         Err(errno) => {
             errno.report(log, CANNOT_SERVE);
@@ -181,7 +171,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
         net: &mut net,
         listeners: &listeners,
         signals: &signals,
-        epoll: &epoll,
+        epoll,
         clients: &mut room.clients,
         around: Around {
             now: 0,

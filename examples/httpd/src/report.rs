@@ -5,9 +5,9 @@
 //! quarter of what it may have.
 
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
-use rustix::io::Errno;
 
 use crate::log::{Log, NONE};
+use crate::sys::Errno;
 
 /// An error that a line of the log can carry: `bind: os error 98`.
 pub(crate) trait Report {
@@ -17,8 +17,7 @@ pub(crate) trait Report {
 
 impl Report for Errno {
     fn report(&self, log: Log, what: &[u8]) {
-        let number = self.raw_os_error().unsigned_abs();
-        log.fail(what, "", ": os error ", number.into());
+        log.fail(what, "", ": os error ", self.0.into());
     }
 }
 

@@ -3,17 +3,15 @@
 use core::mem::MaybeUninit;
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Deadline, Handle, NetView, Program, monotonic_ms};
+use gracenet::{Deadline, Errno as Cause, Handle, NetView, Program, monotonic_ms};
 use gracenet_httpd::args::{LISTENERS, Options};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, EventFlags};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::Errno;
+use rustix::fd::{AsFd, OwnedFd};
 
 use crate::connection::{Around, Connection};
 use crate::log::{self, Log, NONE};
 use crate::report::Report as _;
+use crate::sys::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Epoll, Errno};
 
 /// How long a successor may take until it is ready, in milliseconds.
 const READY: u64 = 10_000;
@@ -25,8 +23,8 @@ const PAUSE: u64 = 1_000;
 /// How often to look after a successor, whatever epoll says of it.
 const TICK: u64 = 50;
 
-/// The longest wait of all. With an end that is known, converting it cannot fail.
-const LONGEST_WAIT: u64 = 1_000_000;
+/// The longest wait of all, which the kernel takes as an int.
+const LONGEST_WAIT: u64 = 1_000_000_000;
 
 /// As many are accepted before everyone else gets their turn.
 const ACCEPTS: usize = 64;
@@ -49,7 +47,7 @@ pub(crate) struct Server<'a> {
     pub(crate) net: &'a mut NetView,
     pub(crate) listeners: &'a [Handle],
     pub(crate) signals: &'a Signals,
-    pub(crate) epoll: &'a OwnedFd,
+    pub(crate) epoll: Epoll,
     pub(crate) clients: &'a mut Table<Connection>,
     pub(crate) around: Around<'a>,
     pub(crate) state: State,
@@ -91,7 +89,7 @@ impl State {
 impl Server<'_> {
     /// Begins to accept, and tells the predecessor, if there is one, that it can go.
     pub(crate) fn begin(&mut self) -> Result<(), Errno> {
-        self.watch(self.signals.as_fd(), SIGNAL, EventFlags::IN)?;
+        self.epoll.add(self.signals.as_fd(), SIGNAL, EPOLLIN)?;
         self.set_accepting(true)?;
         Ok(self.net.ready()?)
     }
@@ -101,10 +99,9 @@ impl Server<'_> {
     pub(crate) fn run(&mut self) -> i32 {
         let mut room = [const { MaybeUninit::uninit() }; EVENTS];
         loop {
-            let wait = self.wait();
-            let events = match epoll::wait(self.epoll, &mut room, Some(&wait)) {
-                Ok((events, _)) => events,
-                Err(Errno::INTR) => &mut [],
+            let events = match self.epoll.wait(&mut room, self.wait_ms()) {
+                Ok(events) => events,
+                Err(Errno::INTR) => &[],
                 Err(errno) => {
                     errno.report(self.log, b"epoll_wait");
                     return 1;
@@ -113,9 +110,9 @@ impl Server<'_> {
             self.around.now = monotonic_ms();
             let mut others = 0_u32;
             for event in events {
-                let about = event.data.u64() as usize;
+                let about = event.data as usize;
                 if about < PLACES {
-                    self.client(about, event.flags);
+                    self.client(about, event.events);
                 } else {
                     others |= 1 << (about - PLACES);
                 }
@@ -147,26 +144,13 @@ impl Server<'_> {
     }
 
     /// How long there is nothing to do, if nothing happens.
-    fn wait(&self) -> Timespec {
+    fn wait_ms(&self) -> u32 {
         let state = &self.state;
         let mut until = state.earliest.min(state.resume_at).min(state.drain);
         if state.upgrade != Deadline::NEVER {
             until = until.min(self.around.now + TICK);
         }
-        let ms = until.saturating_sub(self.around.now).min(LONGEST_WAIT);
-        Timespec {
-            tv_sec: (ms / 1000) as i64,
-            tv_nsec: (ms % 1000 * 1_000_000) as _,
-        }
-    }
-
-    fn watch(&self, fd: BorrowedFd<'_>, about: usize, flags: EventFlags) -> Result<(), Errno> {
-        epoll::add(
-            self.epoll,
-            fd,
-            epoll::EventData::new_u64(about as u64),
-            flags,
-        )
+        until.saturating_sub(self.around.now).min(LONGEST_WAIT) as u32
     }
 
     // Clients.
@@ -185,29 +169,33 @@ impl Server<'_> {
                 // A connection's end resumes.
                 return self.pause(NEVER);
             }
-            match self.net.accept(listener).map_err(Errno::from) {
-                Ok(socket) => self.admit(socket),
-                Err(Errno::AGAIN) => return,
+            let error = match self.net.accept(listener) {
+                Ok(socket) => {
+                    self.admit(socket);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.errno() {
+                Cause::AGAIN => return,
                 // This one is gone already, or was refused to us; there may be others.
-                Err(
-                    Errno::INTR
-                    | Errno::CONNABORTED
-                    | Errno::PROTO
-                    | Errno::PERM
-                    | Errno::NETDOWN
-                    | Errno::NOPROTOOPT
-                    | Errno::HOSTDOWN
-                    | Errno::NONET
-                    | Errno::HOSTUNREACH
-                    | Errno::OPNOTSUPP
-                    | Errno::NETUNREACH,
-                ) => {}
+                Cause::INTR
+                | Cause::CONNABORTED
+                | Cause::PROTO
+                | Cause::PERM
+                | Cause::NETDOWN
+                | Cause::NOPROTOOPT
+                | Cause::HOSTDOWN
+                | Cause::NONET
+                | Cause::HOSTUNREACH
+                | Cause::OPNOTSUPP
+                | Cause::NETUNREACH => {}
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: it waits, and would be reported
                 // again at once.
-                Err(errno) => {
+                _ => {
                     let later = self.around.now + PAUSE;
                     if self.state.complain_at <= self.around.now {
-                        errno.report(self.log, b"accept4");
+                        error.report(self.log, b"");
                         self.state.complain_at = later;
                     }
                     return self.pause(later);
@@ -224,24 +212,22 @@ impl Server<'_> {
         let Some(client) = self.clients.thing(place) else {
             return;
         };
-        let fd = client.as_fd();
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        let about = epoll::EventData::new_u64(place as u64);
+        let flags = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
         // Often the request is there already.
-        let flags = match epoll::add(self.epoll, fd, about, flags) {
-            Ok(()) => EventFlags::empty(),
-            Err(_) => EventFlags::ERR,
+        let events = match self.epoll.add(client.as_fd(), place, flags) {
+            Ok(()) => 0,
+            Err(_) => EPOLLERR,
         };
-        self.client(place, flags);
+        self.client(place, events);
     }
 
     /// Lets a client do something, and does what it says then.
     #[inline(never)]
-    fn client(&mut self, place: usize, flags: EventFlags) {
+    fn client(&mut self, place: usize, events: u32) {
         let Some(client) = self.clients.thing(place) else {
             return;
         };
-        if let Some(due) = client.act(flags, &mut self.around) {
+        if let Some(due) = client.act(events, &mut self.around) {
             self.clients.set_due(place, due);
             self.state.earliest = self.state.earliest.min(due);
         } else {
@@ -257,7 +243,7 @@ impl Server<'_> {
         if self.state.earliest <= now {
             let mut from = 0;
             while let Some(place) = self.clients.next_due(now, from) {
-                self.client(place, EventFlags::empty());
+                self.client(place, 0);
                 from = place + 1;
             }
             self.state.earliest = self.clients.earliest();
@@ -290,9 +276,9 @@ impl Server<'_> {
         for (index, &listener) in self.listeners.iter().enumerate() {
             let socket = self.net.borrow(listener)?;
             if accepting {
-                self.watch(socket, LISTENER + index, EventFlags::IN)?;
+                self.epoll.add(socket, LISTENER + index, EPOLLIN)?;
             } else {
-                let _ = epoll::delete(self.epoll, socket);
+                let _ = self.epoll.delete(socket);
             }
         }
         Ok(())
@@ -361,13 +347,11 @@ impl Server<'_> {
                 self.state.upgrade = Deadline::after_ms(READY);
                 // Edge-triggered, so that they say nothing twice: nobody takes them
                 // out before they are closed.
-                let flags = EventFlags::IN | EventFlags::ET;
-                let about = epoll::EventData::new_u64(SUCCESSOR as u64);
-                if let Some(channel) = successor.channel() {
-                    let _ = epoll::add(self.epoll, channel, about, flags);
-                }
-                if let Some(pidfd) = successor.pidfd() {
-                    let _ = epoll::add(self.epoll, pidfd, about, flags);
+                for fd in [successor.channel(), successor.pidfd()]
+                    .into_iter()
+                    .flatten()
+                {
+                    let _ = self.epoll.add(fd, SUCCESSOR, EPOLLIN | EPOLLET);
                 }
                 let pid = successor.pid();
                 self.log_successor(pid, " started");

@@ -1,6 +1,6 @@
 //! What a program without a libc needs before its first own line, and nothing
 //! else: an entry point, the memory routines that the compiler calls on its
-//! own, a panic handler, and [`exit`].
+//! own, a panic handler, [`syscall`] and [`exit`].
 //!
 //! ```ignore
 //! #![no_std]
@@ -20,7 +20,7 @@
 //! for everything it is linked with.
 //!
 //! `unsafe` is allowed in this file for the call across the program's boundary
-//! and for two system calls.
+//! and for system calls.
 
 // A test harness has a panic handler and memory routines of its own.
 #![cfg(not(test))]
@@ -91,13 +91,25 @@ unsafe extern "C" {
     fn gracenet_start_main(stack: *const usize) -> !;
 }
 
+/// `syscall(a, b, c, d, e, number)` — A system call: what the kernel says, a
+/// negated errno among it. The arguments that a call does not have are 0.
+///
+/// # Safety
+///
+/// 1. It must be sound to make this call with these arguments.
+#[inline(always)]
+pub unsafe fn syscall(a: usize, b: usize, c: usize, d: usize, e: usize, number: usize) -> isize {
+    // SAFETY: 1: the caller's.
+    unsafe { arch::syscall(a, b, c, d, e, number) }
+}
+
 /// `exit_group(status)` — Ends the process, all of its threads, at once.
 pub fn exit(status: i32) -> ! {
     #[allow(clippy::cast_sign_loss)]
     let status = status as usize;
     loop {
         // SAFETY: the call takes a number and touches no memory.
-        unsafe { arch::syscall3(arch::EXIT_GROUP, status, 0, 0) };
+        unsafe { syscall(status, 0, 0, 0, 0, arch::EXIT_GROUP) };
     }
 }
 
@@ -140,7 +152,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 #[cfg(not(feature = "panic-is-a-link-error"))]
 fn say(text: &[u8]) {
     // SAFETY: the kernel reads as many bytes as there are.
-    unsafe { arch::syscall3(arch::WRITE, 2, text.as_ptr().addr(), text.len()) };
+    unsafe { syscall(2, text.as_ptr().addr(), text.len(), 0, 0, arch::WRITE) };
 }
 
 /// A program that can panic does not link.

@@ -143,12 +143,20 @@ global_asm!(
     ".popsection",
 );
 
-/// A system call with three arguments.
+/// A system call with up to five arguments. The number comes last, so that the
+/// others are where the kernel wants them already.
 ///
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
-pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+pub(crate) unsafe fn syscall(
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    number: usize,
+) -> isize {
     let result;
     // SAFETY: 1: the caller's; nothing but the result is clobbered.
     unsafe {
@@ -158,6 +166,8 @@ pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> us
             inlateout("x0") a => result,
             in("x1") b,
             in("x2") c,
+            in("x3") d,
+            in("x4") e,
             options(nostack),
         );
     };

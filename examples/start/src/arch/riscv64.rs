@@ -156,12 +156,20 @@ global_asm!(
     ".popsection",
 );
 
-/// A system call with three arguments.
+/// A system call with up to five arguments. The number comes last, so that the
+/// others are where the kernel wants them already.
 ///
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
-pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+pub(crate) unsafe fn syscall(
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    number: usize,
+) -> isize {
     let result;
     // SAFETY: 1: the caller's; nothing but the result is clobbered.
     unsafe {
@@ -171,6 +179,8 @@ pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> us
             inlateout("a0") a => result,
             in("a1") b,
             in("a2") c,
+            in("a3") d,
+            in("a4") e,
             options(nostack),
         );
     };

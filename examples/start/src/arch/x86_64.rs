@@ -6,7 +6,8 @@
 //! | `rdi` `rsi` `rdx` | undefined | arguments 1 to 3 | arguments 1 to 3 |
 //! | `rax` | undefined | result | number, then result |
 //! | `rcx` `r11` | undefined | free | clobbered |
-//! | `r8` | undefined | free | kept |
+//! | `r8` | undefined | free | argument 5 |
+//! | `r10` | undefined | free | argument 4 |
 //! | `rbp` | undefined; 0 ends a back trace | kept | kept |
 //!
 //! The routines are written in assembler because the compiler recognizes them
@@ -134,12 +135,20 @@ global_asm!(
     ".popsection",
 );
 
-/// A system call with three arguments.
+/// A system call with up to five arguments. The number comes last, so that the
+/// others are where the kernel wants them already, but for the fourth.
 ///
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
-pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> usize {
+pub(crate) unsafe fn syscall(
+    a: usize,
+    b: usize,
+    c: usize,
+    d: usize,
+    e: usize,
+    number: usize,
+) -> isize {
     let result;
     // SAFETY: 1: the caller's; clobbered registers are declared.
     unsafe {
@@ -149,6 +158,8 @@ pub(crate) unsafe fn syscall3(number: usize, a: usize, b: usize, c: usize) -> us
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,
+            in("r10") d,
+            in("r8") e,
             lateout("rcx") _,
             lateout("r11") _,
             options(nostack),

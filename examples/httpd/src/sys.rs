@@ -1,0 +1,171 @@
+//! The system calls of the event loop.
+//!
+//! rustix has all of them. Each of its calls is inlined where it is made, with
+//! its own check of the result, and some leave a panic behind; here they have
+//! one way into the kernel and one error path, which is half a kilobyte less.
+//!
+//! `unsafe` is allowed in this file for the calls.
+
+#![allow(unsafe_code)]
+
+use core::mem::MaybeUninit;
+
+use linux_raw_sys::errno::{EAGAIN, EBADF, EINTR, EPIPE, EPROTO};
+use linux_raw_sys::general::{
+    __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid, __NR_recvfrom,
+    __NR_sendto, __NR_shutdown, __NR_write, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD,
+};
+use linux_raw_sys::net::{MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR};
+use rustix::fd::{AsRawFd as _, BorrowedFd};
+
+pub(crate) use linux_raw_sys::general::{
+    EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll_event as Event,
+};
+pub(crate) use linux_raw_sys::net::MSG_PEEK;
+
+/// Why a call failed. It is as long as the results are, so that either comes in
+/// a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) u32);
+
+impl Errno {
+    pub(crate) const AGAIN: Errno = Errno(EAGAIN);
+    pub(crate) const INTR: Errno = Errno(EINTR);
+    pub(crate) const PIPE: Errno = Errno(EPIPE);
+    pub(crate) const PROTO: Errno = Errno(EPROTO);
+    const BADF: Errno = Errno(EBADF);
+}
+
+impl From<gracenet::Error> for Errno {
+    fn from(error: gracenet::Error) -> Self {
+        Errno(error.errno().raw_os_error().unsigned_abs())
+    }
+}
+
+/// A call whose result is no more than an int.
+///
+/// # Safety
+///
+/// 1. It must be sound to make this call with these arguments.
+#[inline(never)]
+unsafe fn call(a: u32, b: usize, c: usize, d: usize, number: u32) -> Result<u32, Errno> {
+    // SAFETY: 1: the caller's.
+    let result = unsafe { gracenet_start::syscall(a as usize, b, c, d, 0, number as usize) } as i32;
+    if result < 0 {
+        Err(Errno(result.unsigned_abs()))
+    } else {
+        Ok(result as u32)
+    }
+}
+
+/// The number, as a register has it.
+fn raw(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd() as u32
+}
+
+/// `getpid()` — Our pid.
+pub(crate) fn pid() -> u32 {
+    // SAFETY: it touches no memory, and cannot fail.
+    unsafe { call(0, 0, 0, 0, __NR_getpid) }.unwrap_or(0)
+}
+
+/// `fcntl(number, F_GETFD)` — Whether there is such an fd.
+pub(crate) fn is_open(number: u32) -> bool {
+    // SAFETY: it touches no memory, and changes nothing.
+    let flags = unsafe { call(number, F_GETFD as usize, 0, 0, __NR_fcntl) };
+    flags != Err(Errno::BADF)
+}
+
+/// `write(2, text)` — To stderr, if there is one: as many as have been written.
+pub(crate) fn write_to_stderr(text: &[u8]) -> Result<u32, Errno> {
+    // SAFETY: the kernel reads the text.
+    unsafe { call(2, text.as_ptr().addr(), text.len(), 0, __NR_write) }
+}
+
+/// `recv(socket, room, flags | MSG_DONTWAIT)` — What has come; that there will
+/// never be anything is an error here.
+#[inline(never)]
+pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8], flags: u32) -> Result<u32, Errno> {
+    let flags = (flags | MSG_DONTWAIT) as usize;
+    let address = room.as_mut_ptr().expose_provenance();
+    // SAFETY: the kernel writes into the room, and no further.
+    match unsafe { call(raw(socket), address, room.len(), flags, __NR_recvfrom) }? {
+        0 => Err(Errno::PIPE),
+        come => Ok(come),
+    }
+}
+
+/// `send(socket, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)` — How many the kernel took.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<u32, Errno> {
+    let flags = (MSG_DONTWAIT | MSG_NOSIGNAL) as usize;
+    let address = bytes.as_ptr().addr();
+    // SAFETY: the kernel reads the bytes.
+    unsafe { call(raw(socket), address, bytes.len(), flags, __NR_sendto) }
+}
+
+/// `shutdown(socket, SHUT_WR)` — There will be no more from us.
+pub(crate) fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: it touches no memory.
+    unsafe { call(raw(socket), SHUT_WR as usize, 0, 0, __NR_shutdown) }.map(drop)
+}
+
+/// An epoll that stays as long as the process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoll(u32);
+
+impl Epoll {
+    /// `epoll_create1(EPOLL_CLOEXEC)` — A new one.
+    pub(crate) fn new() -> Result<Epoll, Errno> {
+        Epoll::with(EPOLL_CLOEXEC)
+    }
+
+    /// `epoll_create1(0)` — One that successors get, too.
+    pub(crate) fn inheritable() -> Result<Epoll, Errno> {
+        Epoll::with(0)
+    }
+
+    fn with(flags: u32) -> Result<Epoll, Errno> {
+        // SAFETY: it touches no memory.
+        unsafe { call(flags, 0, 0, 0, __NR_epoll_create1) }.map(Epoll)
+    }
+
+    /// `epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event)` — Tells of it, as `about`.
+    pub(crate) fn add(self, fd: BorrowedFd<'_>, about: usize, events: u32) -> Result<(), Errno> {
+        self.control(EPOLL_CTL_ADD, fd, about, events)
+    }
+
+    /// `epoll_ctl(epoll, EPOLL_CTL_DEL, fd)` — Tells of it no more, if it did.
+    pub(crate) fn delete(self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.control(EPOLL_CTL_DEL, fd, 0, 0)
+    }
+
+    #[inline(never)]
+    fn control(
+        self,
+        what: u32,
+        fd: BorrowedFd<'_>,
+        about: usize,
+        events: u32,
+    ) -> Result<(), Errno> {
+        let data = about as u64;
+        let event = Event { events, data };
+        let event = (&raw const event).expose_provenance();
+        let fd = raw(fd) as usize;
+        // SAFETY: the kernel reads the event.
+        unsafe { call(self.0, what as usize, fd, event, __NR_epoll_ctl) }.map(drop)
+    }
+
+    /// `epoll_pwait(epoll, room, ms, NULL)` — What has happened, after up to so many
+    /// milliseconds.
+    pub(crate) fn wait<const N: usize>(
+        self,
+        room: &mut [MaybeUninit<Event>; N],
+        ms: u32,
+    ) -> Result<&[Event], Errno> {
+        let address = room.as_mut_ptr().expose_provenance();
+        // SAFETY: the kernel writes no more events than there is room for.
+        let come = unsafe { call(self.0, address, N, ms as usize, __NR_epoll_pwait) }? as usize;
+        // SAFETY: as many has it written, which is no more than there is room for.
+        Ok(unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), come) })
+    }
+}
