@@ -44,18 +44,19 @@ enum Message {
     Unknown,
     None,
     End,
+    Failed(Error),
 }
 
-fn receive(channel: BorrowedFd<'_>) -> Result<Message, Error> {
-    let mut buffer = [0; 64];
+fn receive(channel: BorrowedFd<'_>) -> Message {
+    let mut buffer = [0; 16];
     loop {
         match sys::receive(channel, &mut buffer) {
-            Ok(message) => return Ok(decode(message)),
-            Err(error) if error.is(Errno::AGAIN) => return Ok(Message::None),
+            Ok(message) => return decode(message),
+            Err(error) if error.is(Errno::AGAIN) => return Message::None,
             // The other end was closed with something unread in it. That is said once, and
             // before what it had sent itself.
             Err(error) if error.is(Errno::CONNRESET) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Message::Failed(error),
         }
     }
 }
@@ -77,7 +78,7 @@ fn decode(message: &[u8]) -> Message {
 /// process is.
 pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<u32> {
     match receive(channel) {
-        Ok(Message::Greeting(generation)) => Some(generation),
+        Message::Greeting(generation) => Some(generation),
         _ => None,
     }
 }
@@ -112,10 +113,11 @@ impl Predecessor {
     /// - recv: the channel cannot be read.
     pub fn is_gone(&self) -> Result<bool, Error> {
         for _ in 0..MESSAGES_AT_ONCE {
-            match receive(sys::lend(&self.channel))? {
+            match receive(sys::lend(&self.channel)) {
                 Message::End => return Ok(true),
                 Message::None => return Ok(false),
                 Message::Greeting(_) | Message::Ready | Message::Unknown => {}
+                Message::Failed(error) => return Err(error),
             }
         }
         Ok(false)
@@ -373,20 +375,19 @@ impl Successor {
             let (State::Starting, Some(channel)) = (self.state, &self.channel) else {
                 return;
             };
-            match receive(sys::lend(channel)) {
-                Ok(Message::Ready) => {
-                    self.state = State::Ready;
-                    return;
-                }
-                Ok(Message::Greeting(_) | Message::Unknown) => {}
-                Ok(Message::None) => return,
-                Ok(Message::End) => {
-                    self.channel = None;
-                    self.state = State::Closed(Deadline::after_ms(LAST_MOMENTS_MS));
-                    return;
-                }
-                Err(error) => return self.end(Failure::Failed(error)),
+            let message = receive(sys::lend(channel));
+            if let Message::Greeting(_) | Message::Unknown = message {
+                continue;
             }
+            if let Message::Ready = message {
+                self.state = State::Ready;
+            } else if let Message::End = message {
+                self.channel = None;
+                self.state = State::Closed(Deadline::after_ms(LAST_MOMENTS_MS));
+            } else if let Message::Failed(error) = message {
+                self.end(Failure::Failed(error));
+            }
+            return;
         }
     }
 
@@ -418,18 +419,20 @@ impl Successor {
 
     /// Reaps it, if it has ended.
     fn reap(&mut self) -> Option<Failure> {
-        match sys::wait(self.raw_pid(), self.pidfd(), false) {
-            Waited::Running => None,
-            Waited::Exited(status) => Some(Failure::Exited(status)),
-            Waited::Killed(signal) => Some(Failure::Killed(signal)),
-            // Has it ended all the same?
-            Waited::Unknown(_) => {
-                let lives_on = match self.pidfd() {
-                    Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(0),
-                    None => sys::kill(self.raw_pid(), None, 0).is_ok(),
-                };
-                (!lives_on).then_some(Failure::Ended)
-            }
+        let waited = sys::wait(self.raw_pid(), self.pidfd(), false);
+        if let Waited::Exited(status) = waited {
+            Some(Failure::Exited(status))
+        } else if let Waited::Killed(signal) = waited {
+            Some(Failure::Killed(signal))
+        } else if let Waited::Running = waited {
+            None
+        } else {
+            // Nobody keeps its status. Has it ended all the same?
+            let lives_on = match self.pidfd() {
+                Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(0),
+                None => sys::kill(self.raw_pid(), None, 0).is_ok(),
+            };
+            (!lives_on).then_some(Failure::Ended)
         }
     }
 }

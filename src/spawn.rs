@@ -596,7 +596,7 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
     let mask = sys::set_signal_mask(!0);
     let cloned = clone(plan);
     sys::set_signal_mask(mask);
-    let (pid, pidfd) = cloned.map_err(|errno| Error::new(Operation::Clone, errno))?;
+    let (pid, pidfd) = cloned?;
 
     // SAFETY: it lives. Volatile: it was written by another process.
     let report = unsafe { plan.report.read_volatile() };
@@ -620,7 +620,7 @@ type Stack = [MaybeUninit<u128>; 512];
 
 /// clone3, or clone where that is refused: the child's pid and pidfd. Returns when the child has
 /// executed another program or is gone.
-fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
+fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
     let mut stack: Stack = [const { MaybeUninit::uninit() }; 512];
     let mut pidfd: c_int = -1;
     let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
@@ -646,10 +646,8 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
     // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else uses. All
     // signals are blocked, by the caller.
     let mut cloned = unsafe { sys::clone3(&args, child::run, argument) };
-    if !matches!(
-        cloned,
-        Ok(_) | Err(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
-    ) {
+    let kept = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+    if cloned.is_err_and(|error| !kept.iter().any(|errno| error.is(*errno))) {
         // Refused by a filter, with whatever errno it likes, or before Linux 5.5.
         plan.handlers_cleared = false;
         let argument: *mut c_void = ptr::from_mut(plan).cast();
@@ -659,13 +657,13 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Errno> {
         let with_pidfd = (flags | raw::CLONE_PIDFD) as usize;
         // SAFETY: as for clone3.
         cloned = unsafe { sys::clone(with_pidfd, end, &raw mut pidfd, child::run, argument) };
-        if let Err(Errno::INVAL) = cloned {
+        if cloned.is_err_and(|error| error.is(Errno::INVAL)) {
             // SAFETY: as for clone3.
             cloned =
                 unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };
         }
     }
-    let pid = Pid::from_raw(cloned? as i32).ok_or(Errno::CHILD)?;
+    let pid = Pid::from_raw(cloned? as i32).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
     let pidfd = if pidfd >= 0 {
         // SAFETY: the kernel has just made it for this process.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };

@@ -346,7 +346,7 @@ pub(crate) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<(), Error> {
 }
 
 /// recvfrom(fd, buffer, MSG_DONTWAIT): what was received.
-pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 64]) -> Result<&'b [u8], Error> {
+pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 16]) -> Result<&'b [u8], Error> {
     let what = what(Operation::Recv, raw::__NR_recvfrom) | AGAIN;
     let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
     let flags = net::MSG_DONTWAIT as usize;

@@ -96,11 +96,13 @@ impl SignalfdSiginfo {
 
 const _: () = assert!(size_of::<SignalfdSiginfo>() == 128);
 
-/// The result of a system call: a negated errno lies in the last page of the address space.
-fn check(result: isize) -> Result<usize, Errno> {
-    match result {
-        -4095..=-1 => Err(Errno::from_raw_os_error((-result) as i32)),
-        _ => Ok(result as usize),
+/// The pid that a clone has returned, or its error.
+#[inline(never)]
+fn cloned(result: isize) -> Result<u32, Error> {
+    let operation = (Operation::Clone as u32) << 16;
+    match result as i32 {
+        errno @ -4095..=-1 => Err(Error::from_packed(operation, errno.wrapping_neg() as u32)),
+        pid => Ok(pid as u32),
     }
 }
 
@@ -113,13 +115,13 @@ pub(crate) unsafe fn clone3(
     args: &raw::clone_args,
     entry: Entry,
     argument: *mut c_void,
-) -> Result<usize, Errno> {
+) -> Result<u32, Error> {
     let (at, size) = (
         args as *const raw::clone_args as usize,
         size_of::<raw::clone_args>(),
     );
     // SAFETY: the caller's duties are those of the callee.
-    check(unsafe { arch::clone3(raw::__NR_clone3 as usize, at, size, entry, argument) })
+    cloned(unsafe { arch::clone3(raw::__NR_clone3 as usize, at, size, entry, argument) })
 }
 
 /// clone(flags, stack, pidfd): the child's pid.
@@ -133,10 +135,10 @@ pub(crate) unsafe fn clone(
     pidfd: *mut c_int,
     entry: Entry,
     argument: *mut c_void,
-) -> Result<usize, Errno> {
+) -> Result<u32, Error> {
     let (stack, pidfd) = (stack as usize, pidfd as usize);
     // SAFETY: the caller's duties are those of the callee.
-    check(unsafe {
+    cloned(unsafe {
         arch::clone(
             raw::__NR_clone as usize,
             flags,
