@@ -272,27 +272,37 @@ pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
 /// Makes, binds and, where that applies, listens.
 #[inline(never)]
 pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result<Fresh, Error> {
-    let error = match make_at(request.network, &request.sockaddr, options) {
+    let error = match make_at(request.network, &request.address, options) {
         Ok(fresh) => return Ok(fresh),
         Err(error) => error,
     };
     // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
     let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
-    if !unavailable || !request.is_v6_wildcard() || request.network.is_v6_only() {
-        return Err(error);
+    match &request.address {
+        Address::Inet(address)
+            if unavailable && address.is_wildcard() && !request.network.is_v6_only() =>
+        {
+            let (host, port) = (Host::V4(Ipv4Addr::UNSPECIFIED), address.port);
+            let address = Address::Inet(InetAddress { host, port });
+            make_at(request.network, &address, options)
+        }
+        _ => Err(error),
     }
-    let mut v4 = request.sockaddr;
-    v4.set_wildcard_family(false);
-    make_at(request.network, &v4, options)
 }
 
 fn make_at(
     network: Network,
-    sockaddr: &SockAddr,
+    address: &Address,
     options: &ListenOptions<'_>,
 ) -> Result<Fresh, Error> {
     let transport = Transport::of(network);
-    let family = u32::from(family(sockaddr.as_bytes()).unwrap_or(AF_UNIX));
+    let family = match address {
+        Address::Unix(_) => net::AF_UNIX,
+        Address::Inet(InetAddress {
+            host: Host::V4(_), ..
+        }) => net::AF_INET,
+        Address::Inet(_) => net::AF_INET6,
+    };
     let mut style = socket_type(transport);
     if options.nonblocking == Some(true) {
         style |= O_NONBLOCK;
@@ -309,11 +319,12 @@ fn make_at(
         // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
         sys::set_v6only(fd, network.is_v6_only())?;
     }
+    let encoded = SockAddr::encode(address);
     let backlog = transport.accepts().then_some(options.backlog);
-    let path = match sockaddr.path() {
-        Some(path) => Some(bind_path(fd, sockaddr, path, style, backlog, options)?),
+    let path = match encoded.path() {
+        Some(path) => Some(bind_path(fd, &encoded, path, style, backlog, options)?),
         None => {
-            sys::bind(fd, sockaddr)?;
+            sys::bind(fd, &encoded)?;
             listen(fd, backlog)?;
             None
         }
@@ -488,10 +499,12 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
     }
 }
 
-/// IPV6_V6ONLY, of a socket of any family that is bound to `sockaddr`.
-pub(crate) fn v6only(fd: BorrowedFd<'_>, sockaddr: &[u8]) -> Result<bool, Error> {
-    match family(sockaddr) {
-        Some(AF_INET6) => sys::v6only(fd).map(|v6only| v6only != 0),
+/// IPV6_V6ONLY, of a socket of any family.
+pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<bool, Error> {
+    match address {
+        Address::Inet(InetAddress {
+            host: Host::V6(..), ..
+        }) => sys::v6only(fd).map(|v6only| v6only != 0),
         _ => Ok(false),
     }
 }
