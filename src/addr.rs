@@ -264,6 +264,7 @@ impl Address {
 }
 
 /// The bytes of a socket address, as bind(2) wants them.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct SockAddr {
     bytes: [u8; SOCKADDR_MAX],
     len: usize,
@@ -316,6 +317,13 @@ impl SockAddr {
         }
     }
 
+    /// Turns all addresses of one family into all addresses of the other: the port stays.
+    pub(crate) fn set_wildcard_family(&mut self, v6: bool) {
+        let (family, len) = if v6 { (AF_INET6, 28) } else { (AF_INET, 16) };
+        self.set::<0, 2>(family.to_ne_bytes());
+        self.len = len;
+    }
+
     /// The bytes from `AT` on, which are there: a store and no more.
     #[inline(always)]
     fn set<const AT: usize, const LEN: usize>(&mut self, bytes: [u8; LEN]) {
@@ -334,6 +342,24 @@ impl SockAddr {
         let path = self.as_bytes().strip_prefix(&AF_UNIX.to_ne_bytes())?;
         (!matches!(path.first(), None | Some(0))).then_some(path)
     }
+}
+
+/// The port, and the host with its zone, of the bytes of an internet address; `None` of another.
+/// Flow info is left out.
+pub(crate) fn port_and_host(sockaddr: &[u8]) -> Option<(&[u8], &[u8])> {
+    let host = match family(sockaddr)? {
+        AF_INET => sockaddr.get(4..8)?,
+        AF_INET6 => sockaddr.get(8..28)?,
+        _ => return None,
+    };
+    Some((sockaddr.get(2..4)?, host))
+}
+
+/// The family of the bytes of a socket address.
+pub(crate) fn family(sockaddr: &[u8]) -> Option<u16> {
+    sockaddr
+        .first_chunk()
+        .map(|family| u16::from_ne_bytes(*family))
 }
 
 impl From<InetAddress> for Address {
@@ -1237,9 +1263,9 @@ fn write_number<const RADIX: u32>(f: &mut fmt::Formatter<'_>, number: u32) -> fm
 }
 
 // From linux/socket.h, if.h and un.h. Not from linux-raw-sys, so that this file stands alone.
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_UNIX: u16 = 1;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 const IFNAMSIZ: usize = 16;
 pub(crate) const SUN_PATH_MAX: usize = 108;
 /// The longest path that leaves room for its NUL, and the longest name after its own.

@@ -3,9 +3,7 @@
 //! The key is what the kernel says of a socket (family, type, protocol, the address it is bound
 //! to, IPV6_V6ONLY), never a string.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
-
-use crate::addr::{Address, Host, InetAddress, Network, Zone};
+use crate::addr::{AF_INET6, Address, Host, InetAddress, Network, SockAddr, family, port_and_host};
 
 /// SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +39,11 @@ impl Transport {
     }
 }
 
-/// What a `listen` asks for, with zones resolved and the unwritten host written out.
+/// What a `listen` asks for, with the unwritten host written out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) network: Network,
-    pub(crate) address: Address,
+    pub(crate) sockaddr: SockAddr,
     pub(crate) name: Option<&'a [u8]>,
 }
 
@@ -58,77 +56,83 @@ impl Rank {
 }
 
 impl<'a> Request<'a> {
-    /// The host that `network` means where none is written.
-    pub(crate) fn new(network: Network, address: Address, name: Option<&'a [u8]>) -> Request<'a> {
-        let mut request = Request {
-            network,
-            address,
-            name,
-        };
-        if let Address::Inet(InetAddress { host, .. }) = &mut request.address {
-            if matches!(host, Host::Any) {
-                *host = if network.is_v4_only() {
-                    Host::V4(Ipv4Addr::UNSPECIFIED)
-                } else {
-                    Host::V6(Ipv6Addr::UNSPECIFIED, Zone::None)
-                };
-            }
+    /// Of an address whose zone has a number. Where no host is written, it is the one that
+    /// `network` means.
+    pub(crate) fn new(network: Network, address: &Address, name: Option<&'a [u8]>) -> Request<'a> {
+        let mut sockaddr = SockAddr::encode(address);
+        if let Address::Inet(InetAddress {
+            host: Host::Any, ..
+        }) = address
+        {
+            sockaddr.set_wildcard_family(!network.is_v4_only());
         }
-        request
+        Request {
+            network,
+            sockaddr,
+            name,
+        }
     }
 
-    /// How well a socket of the right transport matches that is bound to `found`, is V6ONLY or
-    /// not and was passed under `name`; `None` if it is another one.
+    /// All addresses of IPv6, and perhaps of IPv4 as well?
+    pub(crate) fn is_v6_wildcard(&self) -> bool {
+        let sockaddr = self.sockaddr.as_bytes();
+        let host = port_and_host(sockaddr).map_or(sockaddr, |(_, host)| host);
+        family(sockaddr) == Some(AF_INET6) && is_zero(host)
+    }
+
+    /// How well a socket of the right transport matches that is bound to `found`, as getsockname
+    /// says, is V6ONLY or not and was passed under `name`; `None` if it is another one.
     #[inline(never)]
-    pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {
+    pub(crate) fn rank(&self, found: &[u8], v6only: bool, name: &[u8]) -> Option<Rank> {
         let same_name = self.name == Some(name);
-        let kind = match (&self.address, found) {
-            (Address::Inet(wanted), Address::Inet(found)) => {
+        let wanted = self.sockaddr.as_bytes();
+        let kind = match port_and_host(wanted) {
+            // Of a unix socket the bytes are the address, their number included.
+            None => (wanted == found).then_some(0),
+            Some((wanted_port, wanted_host)) => {
+                let (port, host) = port_and_host(found)?;
                 // Any port is a fresh one, unless the socket is asked for by its name.
-                let same_port = if wanted.port == 0 {
+                let same_port = if is_zero(wanted_port) {
                     same_name
                 } else {
-                    wanted.port == found.port
+                    wanted_port == port
                 };
-                if !same_port {
-                    return None;
+                if same_port {
+                    self.rank_host(wanted_host, host, v6only)
+                } else {
+                    None
                 }
-                self.rank_host(&wanted.host, &found.host, v6only)?
             }
-            (Address::Unix(wanted), Address::Unix(found)) if wanted == found => 0,
-            _ => return None,
         };
-        Some(Rank(kind * 2 + u8::from(!same_name && self.name.is_some())))
+        let other_name = !same_name && self.name.is_some();
+        kind.map(|kind| Rank(kind * 2 + u8::from(other_name)))
     }
 
-    // In line, this and the above cost 300 bytes more.
-    #[inline(never)]
-    fn rank_host(&self, wanted: &Host, found: &Host, v6only: bool) -> Option<u8> {
+    /// The lengths of the hosts tell their families.
+    fn rank_host(&self, wanted: &[u8], found: &[u8], v6only: bool) -> Option<u8> {
         // Which families the network has.
         let (v4, v6) = (!self.network.is_v6_only(), !self.network.is_v4_only());
-        match (wanted, found) {
-            (Host::V4(wanted), Host::V4(found)) => (v4 && wanted == found).then_some(0),
-            (Host::V6(wanted, zone), Host::V6(found, found_zone)) => {
-                if !v6 || wanted != found || zone != found_zone {
-                    None
-                } else if v6only != v4 {
-                    Some(0)
-                } else {
-                    // The activator's word on IPV6_V6ONLY stands: a socket of our own could not
-                    // be bound beside this one.
-                    v4.then_some(1)
-                }
-            }
+        if wanted.len() != found.len() {
             // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
-            // Again a socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
-            (Host::V6(v6_host, _), Host::V4(v4_host))
-            | (Host::V4(v4_host), Host::V6(v6_host, _)) => {
-                let both = v4 && v6 && !v6only;
-                (both && v4_host.is_unspecified() && v6_host.is_unspecified()).then_some(2)
-            }
-            (Host::Any, _) | (_, Host::Any) => None,
+            // A socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
+            let both = v4 && v6 && !v6only;
+            return (both && is_zero(wanted) && is_zero(found)).then_some(2);
+        }
+        let is_v6 = wanted.len() > 4;
+        if wanted != found || !(if is_v6 { v6 } else { v4 }) {
+            None
+        } else if !is_v6 || v6only != v4 {
+            Some(0)
+        } else {
+            // The activator's word on IPV6_V6ONLY stands: again a socket of our own could not be
+            // bound beside this one.
+            v4.then_some(1)
         }
     }
+}
+
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]
@@ -139,15 +143,15 @@ mod tests {
         let network = Network::parse(network.as_bytes()).unwrap();
         Request::new(
             network,
-            Address::parse(network, address.as_bytes()).unwrap(),
+            &Address::parse(network, address.as_bytes()).unwrap(),
             name,
         )
     }
 
     fn rank(network: &str, address: &str, found: &str, v6only: bool) -> Option<u8> {
-        let found = Address::parse(Network::Tcp, found.as_bytes()).unwrap();
+        let found = SockAddr::encode(&Address::parse(Network::Tcp, found.as_bytes()).unwrap());
         request(network, address, None)
-            .rank(&found, v6only, b"unknown")
+            .rank(found.as_bytes(), v6only, b"unknown")
             .map(|rank| rank.0 / 2)
     }
 
@@ -190,16 +194,19 @@ mod tests {
     /// Case B5.
     #[test]
     fn any_port_is_inherited_by_name_only() {
-        let found = Address::parse(Network::Tcp, b"127.0.0.1:4711").unwrap();
+        let found = SockAddr::encode(&Address::parse(Network::Tcp, b"127.0.0.1:4711").unwrap());
         let named = request("tcp", "127.0.0.1:0", Some(b"web"));
-        assert_eq!(named.rank(&found, false, b"web"), Some(Rank::BEST));
-        assert_eq!(named.rank(&found, false, b"admin"), None);
         assert_eq!(
-            request("tcp", "127.0.0.1:0", None).rank(&found, false, b"web"),
+            named.rank(found.as_bytes(), false, b"web"),
+            Some(Rank::BEST)
+        );
+        assert_eq!(named.rank(found.as_bytes(), false, b"admin"), None);
+        assert_eq!(
+            request("tcp", "127.0.0.1:0", None).rank(found.as_bytes(), false, b"web"),
             None
         );
         assert_eq!(
-            request("tcp", "127.0.0.2:0", Some(b"web")).rank(&found, false, b"web"),
+            request("tcp", "127.0.0.2:0", Some(b"web")).rank(found.as_bytes(), false, b"web"),
             None
         );
     }
@@ -207,10 +214,12 @@ mod tests {
     /// Case B6. Of several equal addresses the one of the name that was asked for.
     #[test]
     fn the_name_decides_between_equals() {
-        let found = Address::parse(Network::Tcp, b"127.0.0.1:80").unwrap();
+        let found = SockAddr::encode(&Address::parse(Network::Tcp, b"127.0.0.1:80").unwrap());
         let named = request("tcp", "127.0.0.1:80", Some(b"b"));
-        assert!(named.rank(&found, false, b"b") < named.rank(&found, false, b"a"));
-        assert!(named.rank(&found, false, b"a").is_some());
+        assert!(
+            named.rank(found.as_bytes(), false, b"b") < named.rank(found.as_bytes(), false, b"a")
+        );
+        assert!(named.rank(found.as_bytes(), false, b"a").is_some());
     }
 
     /// Case B7.
@@ -226,25 +235,25 @@ mod tests {
     /// Case B8.
     #[test]
     fn unix_addresses_match_byte_for_byte() {
-        let found = Address::parse(Network::Unix, b"/run/a").unwrap();
+        let found = SockAddr::encode(&Address::parse(Network::Unix, b"/run/a").unwrap());
         assert!(
             request("unix", "/run/a", None)
-                .rank(&found, false, b"")
+                .rank(found.as_bytes(), false, b"")
                 .is_some()
         );
         assert!(
             request("unix", "/run/b", None)
-                .rank(&found, false, b"")
+                .rank(found.as_bytes(), false, b"")
                 .is_none()
         );
         assert!(
             request("unix", "@/run/a", None)
-                .rank(&found, false, b"")
+                .rank(found.as_bytes(), false, b"")
                 .is_none()
         );
         assert!(
             request("tcp", ":80", None)
-                .rank(&found, false, b"")
+                .rank(found.as_bytes(), false, b"")
                 .is_none()
         );
     }

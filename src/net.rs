@@ -26,7 +26,7 @@ use crate::ready::{self, Predecessor, Successor};
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
 use crate::spawn::{self, StartError};
-use crate::sys;
+use crate::sys::{self, AddressBytes};
 
 /// A table of up to `N` sockets, and of other fds, that successors get.
 ///
@@ -654,14 +654,14 @@ impl NetView {
     fn obtain(
         &mut self,
         network: Network,
-        address: Address,
+        mut address: Address,
         options: &ListenOptions<'_>,
     ) -> Result<Handle, ListenError> {
         if let Some(name) = options.name {
             NameError::check(name)?;
         }
-        let mut request = Request::new(network, address, options.name);
-        socket::resolve_zone(&mut request.address)?;
+        socket::resolve_zone(&mut address)?;
+        let request = Request::new(network, &address, options.name);
         if let Some(handle) = self.claim_match(&request, options)? {
             return Ok(handle);
         }
@@ -684,12 +684,13 @@ impl NetView {
         let mut best: Option<(Rank, bool, &mut Slot)> = None;
         for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
             let fd = slot.as_fd();
-            // Nor is one that cannot even say where it is bound.
-            let Ok(Some(address)) = socket::local_address(fd) else {
+            let mut bytes = AddressBytes::new();
+            // Not one that cannot even say where it is bound.
+            let Ok(sockaddr) = bytes.local(fd) else {
                 continue;
             };
-            let v6only = socket::v6only(fd, &address)?;
-            let Some(rank) = request.rank(&address, v6only, slot.name.as_bytes()) else {
+            let v6only = socket::v6only(fd, sockaddr)?;
+            let Some(rank) = request.rank(sockaddr, v6only, slot.name.as_bytes()) else {
                 continue;
             };
             if !socket::speaks(fd, transport)? {

@@ -1,7 +1,6 @@
 //! Sockets: made, bound, and asked what they are.
 
 use core::fmt;
-use core::net::Ipv4Addr;
 use core::num::NonZeroU32;
 
 use linux_raw_sys::general::O_NONBLOCK;
@@ -11,7 +10,8 @@ use rustix::io::Errno;
 
 use crate::activation::{FIRST_FD, check_name};
 use crate::addr::{
-    Address, AddressError, Host, InetAddress, Network, SUN_PATH_MAX, SockAddr, Zone,
+    AF_INET, AF_INET6, AF_UNIX, Address, AddressError, Host, InetAddress, Network, SUN_PATH_MAX,
+    SockAddr, Zone, family,
 };
 use crate::error::{Error, Operation};
 use crate::matching::{Request, Style, Transport};
@@ -272,37 +272,27 @@ pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
 /// Makes, binds and, where that applies, listens.
 #[inline(never)]
 pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result<Fresh, Error> {
-    let error = match make_at(request.network, &request.address, options) {
+    let error = match make_at(request.network, &request.sockaddr, options) {
         Ok(fresh) => return Ok(fresh),
         Err(error) => error,
     };
     // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
     let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
-    match &request.address {
-        Address::Inet(address)
-            if unavailable && address.is_wildcard() && !request.network.is_v6_only() =>
-        {
-            let (host, port) = (Host::V4(Ipv4Addr::UNSPECIFIED), address.port);
-            let address = Address::Inet(InetAddress { host, port });
-            make_at(request.network, &address, options)
-        }
-        _ => Err(error),
+    if !unavailable || !request.is_v6_wildcard() || request.network.is_v6_only() {
+        return Err(error);
     }
+    let mut v4 = request.sockaddr;
+    v4.set_wildcard_family(false);
+    make_at(request.network, &v4, options)
 }
 
 fn make_at(
     network: Network,
-    address: &Address,
+    sockaddr: &SockAddr,
     options: &ListenOptions<'_>,
 ) -> Result<Fresh, Error> {
     let transport = Transport::of(network);
-    let family = match address {
-        Address::Unix(_) => net::AF_UNIX,
-        Address::Inet(InetAddress {
-            host: Host::V4(_), ..
-        }) => net::AF_INET,
-        Address::Inet(_) => net::AF_INET6,
-    };
+    let family = u32::from(family(sockaddr.as_bytes()).unwrap_or(AF_UNIX));
     let mut style = socket_type(transport);
     if options.nonblocking == Some(true) {
         style |= O_NONBLOCK;
@@ -319,12 +309,11 @@ fn make_at(
         // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
         sys::set_v6only(fd, network.is_v6_only())?;
     }
-    let encoded = SockAddr::encode(address);
     let backlog = transport.accepts().then_some(options.backlog);
-    let path = match encoded.path() {
-        Some(path) => Some(bind_path(fd, &encoded, path, style, backlog, options)?),
+    let path = match sockaddr.path() {
+        Some(path) => Some(bind_path(fd, sockaddr, path, style, backlog, options)?),
         None => {
-            sys::bind(fd, &encoded)?;
+            sys::bind(fd, sockaddr)?;
             listen(fd, backlog)?;
             None
         }
@@ -443,9 +432,14 @@ fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
     match AddressBytes::new().local(fd) {
         Ok(address) => Ok(Address::decode(address)),
-        Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::OPNOTSUPP) => Ok(None),
+        Err(error) if is_no_address(error) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// What getsockname says of what is no socket, or one that is bound to nothing.
+fn is_no_address(error: Error) -> bool {
+    error.is(Errno::NOTSOCK) || error.is(Errno::OPNOTSUPP)
 }
 
 /// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
@@ -499,47 +493,39 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
     }
 }
 
-/// IPV6_V6ONLY, of a socket of any family.
-pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<bool, Error> {
-    match address {
-        Address::Inet(InetAddress {
-            host: Host::V6(..), ..
-        }) => sys::v6only(fd).map(|v6only| v6only != 0),
+/// IPV6_V6ONLY, of a socket of any family that is bound to `sockaddr`.
+pub(crate) fn v6only(fd: BorrowedFd<'_>, sockaddr: &[u8]) -> Result<bool, Error> {
+    match family(sockaddr) {
+        Some(AF_INET6) => sys::v6only(fd).map(|v6only| v6only != 0),
         _ => Ok(false),
     }
 }
 
 /// What `fd` is.
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
-    let Some(address) = local_address(fd)? else {
-        return Ok(Kind::Other);
+    let mut bytes = AddressBytes::new();
+    let sockaddr = match bytes.local(fd) {
+        Ok(sockaddr) => sockaddr,
+        Err(error) if is_no_address(error) => return Ok(Kind::Other),
+        Err(error) => return Err(error),
     };
     let style = sys::socket_option(fd, net::SO_TYPE)?;
-    let network = match (&address, style) {
-        (Address::Unix(_), net::SOCK_STREAM) => Network::Unix,
-        (Address::Unix(_), net::SOCK_SEQPACKET) => Network::UnixPacket,
-        (Address::Unix(_), net::SOCK_DGRAM) => Network::UnixGram,
-        (Address::Inet(inet), style) => {
-            let v4 = matches!(inet.host, Host::V4(_));
-            let v6only = v6only(fd, &address)?;
-            let of = |both, four, six| {
-                if v4 {
-                    four
-                } else if v6only {
-                    six
-                } else {
-                    both
-                }
-            };
-            match style {
-                net::SOCK_STREAM if speaks(fd, Transport::Tcp)? => {
-                    of(Network::Tcp, Network::Tcp4, Network::Tcp6)
-                }
-                net::SOCK_DGRAM if speaks(fd, Transport::Udp)? => {
-                    of(Network::Udp, Network::Udp4, Network::Udp6)
-                }
-                _ => return Ok(Kind::Other),
-            }
+    let of = |both, four, six| {
+        Ok(match family(sockaddr) {
+            Some(AF_INET) => four,
+            _ if v6only(fd, sockaddr)? => six,
+            _ => both,
+        })
+    };
+    let network = match (family(sockaddr), style) {
+        (Some(AF_UNIX), net::SOCK_STREAM) => Network::Unix,
+        (Some(AF_UNIX), net::SOCK_SEQPACKET) => Network::UnixPacket,
+        (Some(AF_UNIX), net::SOCK_DGRAM) => Network::UnixGram,
+        (Some(AF_INET | AF_INET6), net::SOCK_STREAM) if speaks(fd, Transport::Tcp)? => {
+            of(Network::Tcp, Network::Tcp4, Network::Tcp6)?
+        }
+        (Some(AF_INET | AF_INET6), net::SOCK_DGRAM) if speaks(fd, Transport::Udp)? => {
+            of(Network::Udp, Network::Udp4, Network::Udp6)?
         }
         _ => return Ok(Kind::Other),
     };
