@@ -6,7 +6,7 @@
 
 use gracenet_httpd::http::{Identity, Method, Parser, Progress, Reply, Status};
 use gracenet_httpd::text::Text;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::OwnedFd;
 
 use crate::sys::{self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_PEEK};
 
@@ -95,9 +95,8 @@ impl Connection {
         }
     }
 
-    /// The socket.
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
     }
 
     /// Does what there is to do now, after what epoll says: when it is to be asked
@@ -144,13 +143,13 @@ impl Connection {
     /// Looks at what has come and takes what belongs to this request: what
     /// follows stays with the kernel until this one is answered.
     fn read_head(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
-        let come = sys::receive(self.as_fd(), around.scratch, MSG_PEEK)? as usize;
+        let come = sys::receive(&self.socket, around.scratch, MSG_PEEK)? as usize;
         let was_idle = self.parser.is_idle();
         let (used, progress) = self
             .parser
             .feed(around.scratch.get(..come).unwrap_or_default());
         let taken = around.scratch.get_mut(..used).unwrap_or_default();
-        if sys::receive(self.as_fd(), taken, 0)? as usize != used {
+        if sys::receive(&self.socket, taken, 0)? as usize != used {
             // It would be read twice.
             return Err(Errno::PROTO);
         }
@@ -184,7 +183,7 @@ impl Connection {
     fn skip(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
         let most = self.body.min(around.scratch.len() as u64) as usize;
         let room = around.scratch.get_mut(..most).unwrap_or_default();
-        self.body -= u64::from(sys::receive(self.as_fd(), room, 0)?);
+        self.body -= u64::from(sys::receive(&self.socket, room, 0)?);
         self.body_has_come(around);
         Ok(())
     }
@@ -221,14 +220,14 @@ impl Connection {
         let mut text = Text::new();
         self.reply.render(&around.identity, &mut text);
         let rest = text.as_bytes().get(self.sent..).unwrap_or_default();
-        let sent = sys::send(self.as_fd(), rest)? as usize;
+        let sent = sys::send(&self.socket, rest)? as usize;
         self.sent += sent;
         if sent < rest.len() {
             self.deadline = around.now + WRITE;
         } else if self.reply.status == Status::Continue {
             self.begin(Phase::Body, around.now + REQUEST);
         } else if self.reply.close {
-            sys::end(self.as_fd())?;
+            sys::end(&self.socket)?;
             self.body = u64::MAX;
             self.begin(Phase::Linger, around.now + LINGER);
         } else {

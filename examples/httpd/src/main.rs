@@ -73,7 +73,7 @@ fn main(start: gracenet_start::Args) -> i32 {
         status = 2;
     }
     log::print(args::USAGE.as_bytes());
-    status
+    exit(status)
 }
 
 fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<(), Reason> {

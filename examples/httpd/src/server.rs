@@ -89,7 +89,7 @@ impl State {
 impl Server<'_> {
     /// Begins to accept, and tells the predecessor, if there is one, that it can go.
     pub(crate) fn begin(&mut self) -> Result<(), Errno> {
-        self.epoll.add(self.signals.as_fd(), SIGNAL, EPOLLIN)?;
+        self.epoll.add(&self.signals.as_fd(), SIGNAL, EPOLLIN)?;
         self.set_accepting(true)?;
         Ok(self.net.ready()?)
     }
@@ -214,7 +214,7 @@ impl Server<'_> {
         };
         let flags = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
         // Often the request is there already.
-        let events = match self.epoll.add(client.as_fd(), place, flags) {
+        let events = match self.epoll.add(client.socket(), place, flags) {
             Ok(()) => 0,
             Err(_) => EPOLLERR,
         };
@@ -276,9 +276,9 @@ impl Server<'_> {
         for (index, &listener) in self.listeners.iter().enumerate() {
             let socket = self.net.borrow(listener)?;
             if accepting {
-                self.epoll.add(socket, LISTENER + index, EPOLLIN)?;
+                self.epoll.add(&socket, LISTENER + index, EPOLLIN)?;
             } else {
-                let _ = self.epoll.delete(socket);
+                let _ = self.epoll.delete(&socket);
             }
         }
         Ok(())
@@ -351,7 +351,7 @@ impl Server<'_> {
                     .into_iter()
                     .flatten()
                 {
-                    let _ = self.epoll.add(fd, SUCCESSOR, EPOLLIN | EPOLLET);
+                    let _ = self.epoll.add(&fd, SUCCESSOR, EPOLLIN | EPOLLET);
                 }
                 let pid = successor.pid();
                 self.log_successor(pid, " started");

@@ -16,7 +16,7 @@ use linux_raw_sys::general::{
     __NR_sendto, __NR_shutdown, __NR_write, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD,
 };
 use linux_raw_sys::net::{MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR};
-use rustix::fd::{AsRawFd as _, BorrowedFd};
+use rustix::fd::{AsRawFd, OwnedFd};
 
 pub(crate) use linux_raw_sys::general::{
     EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll_event as Event,
@@ -58,8 +58,9 @@ unsafe fn call(a: u32, b: usize, c: usize, d: usize, number: u32) -> Result<u32,
     }
 }
 
-/// The number, as a register has it.
-fn raw(fd: BorrowedFd<'_>) -> u32 {
+/// The number, as a register has it. To borrow an owned fd would be to ask whether
+/// it is one.
+fn raw(fd: &impl AsRawFd) -> u32 {
     fd.as_raw_fd() as u32
 }
 
@@ -85,7 +86,7 @@ pub(crate) fn write_to_stderr(text: &[u8]) -> Result<u32, Errno> {
 /// `recv(socket, room, flags | MSG_DONTWAIT)` — What has come; that there will
 /// never be anything is an error here.
 #[inline(never)]
-pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8], flags: u32) -> Result<u32, Errno> {
+pub(crate) fn receive(socket: &OwnedFd, room: &mut [u8], flags: u32) -> Result<u32, Errno> {
     let flags = (flags | MSG_DONTWAIT) as usize;
     let address = room.as_mut_ptr().expose_provenance();
     // SAFETY: the kernel writes into the room, and no further.
@@ -96,7 +97,7 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, room: &mut [u8], flags: u32) -> Re
 }
 
 /// `send(socket, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)` — How many the kernel took.
-pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<u32, Errno> {
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<u32, Errno> {
     let flags = (MSG_DONTWAIT | MSG_NOSIGNAL) as usize;
     let address = bytes.as_ptr().addr();
     // SAFETY: the kernel reads the bytes.
@@ -104,7 +105,7 @@ pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<u32, Errno> {
 }
 
 /// `shutdown(socket, SHUT_WR)` — There will be no more from us.
-pub(crate) fn end(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+pub(crate) fn end(socket: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: it touches no memory.
     unsafe { call(raw(socket), SHUT_WR as usize, 0, 0, __NR_shutdown) }.map(drop)
 }
@@ -130,29 +131,22 @@ impl Epoll {
     }
 
     /// `epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event)` — Tells of it, as `about`.
-    pub(crate) fn add(self, fd: BorrowedFd<'_>, about: usize, events: u32) -> Result<(), Errno> {
-        self.control(EPOLL_CTL_ADD, fd, about, events)
+    pub(crate) fn add(self, fd: &impl AsRawFd, about: usize, events: u32) -> Result<(), Errno> {
+        self.control(EPOLL_CTL_ADD, raw(fd), about, events)
     }
 
     /// `epoll_ctl(epoll, EPOLL_CTL_DEL, fd)` — Tells of it no more, if it did.
-    pub(crate) fn delete(self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.control(EPOLL_CTL_DEL, fd, 0, 0)
+    pub(crate) fn delete(self, fd: &impl AsRawFd) -> Result<(), Errno> {
+        self.control(EPOLL_CTL_DEL, raw(fd), 0, 0)
     }
 
     #[inline(never)]
-    fn control(
-        self,
-        what: u32,
-        fd: BorrowedFd<'_>,
-        about: usize,
-        events: u32,
-    ) -> Result<(), Errno> {
+    fn control(self, what: u32, fd: u32, about: usize, events: u32) -> Result<(), Errno> {
         let data = about as u64;
         let event = Event { events, data };
         let event = (&raw const event).expose_provenance();
-        let fd = raw(fd) as usize;
         // SAFETY: the kernel reads the event.
-        unsafe { call(self.0, what as usize, fd, event, __NR_epoll_ctl) }.map(drop)
+        unsafe { call(self.0, what as usize, fd as usize, event, __NR_epoll_ctl) }.map(drop)
     }
 
     /// `epoll_pwait(epoll, room, ms, NULL)` — What has happened, after up to so many

@@ -1,5 +1,7 @@
 //! Pure. Text in a buffer of fixed size, numbers in text, lists of words.
 
+use heapless::Vec;
+
 /// The longest text: a line of the log, an answer.
 pub const LONGEST: usize = 512;
 
@@ -7,20 +9,14 @@ pub const LONGEST: usize = 512;
 ///
 /// It has one size, and what it does is not inlined: most of the program's lines
 /// call it.
-#[derive(Clone, Copy, Debug)]
-pub struct Text {
-    length: usize,
-    bytes: [u8; LONGEST],
-}
+#[derive(Clone, Debug)]
+pub struct Text(Vec<u8, LONGEST>);
 
 impl Text {
     /// `Text::new()` — An empty text.
     #[must_use]
     pub const fn new() -> Self {
-        Text {
-            length: 0,
-            bytes: [0; LONGEST],
-        }
+        Text(Vec::new())
     }
 
     /// `text.push(bytes)` — Appends.
@@ -39,35 +35,33 @@ impl Text {
 
     /// `text.end_with(byte)` — Appends, if need be over the last byte.
     pub fn end_with(&mut self, byte: u8) {
-        self.length = self.length.min(LONGEST - 1);
+        self.0.truncate(LONGEST - 1);
         self.append(&[byte]);
     }
 
     /// `text.as_bytes()` — What has been appended.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
+        &self.0
     }
 
     /// `text.len()` — How many bytes that is.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.length
+        self.0.len()
     }
 
     /// `text.is_empty()` — Whether nothing has been appended.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.0.is_empty()
     }
 
     #[inline(never)]
     fn append(&mut self, bytes: &[u8]) -> &mut Self {
         for &byte in bytes {
-            if let Some(place) = self.bytes.get_mut(self.length) {
-                *place = byte;
-                self.length += 1;
-            }
+            // What does not fit comes back.
+            let _ = self.0.push(byte);
         }
         self
     }
