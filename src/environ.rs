@@ -86,8 +86,18 @@ impl<'a> Environ<'a> {
     #[doc(alias = "getenv")]
     #[inline(never)]
     pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {
-        self.iter()
-            .find_map(|string| value_of(string.to_bytes(), name))
+        value_of(self.find(name)?.to_bytes(), name)
+    }
+
+    /// The first variable of that name, whole.
+    #[inline(never)]
+    pub(crate) fn find(self, name: &[u8]) -> Option<&'a CStr> {
+        for string in self.iter() {
+            if value_of(string.to_bytes(), name).is_some() {
+                return Some(string);
+            }
+        }
+        None
     }
 }
 

@@ -768,8 +768,7 @@ impl NetView {
         for index in 0..count {
             let fd = FIRST_FD.saturating_add_unsigned(index);
             if let Err(error) = set_cloexec(fd) {
-                let errno = error.errno();
-                return Err(InheritError::BadFd { fd, errno });
+                return Err(InheritError::BadFd { fd, error });
             }
         }
         let capacity = self.capacity();
@@ -918,7 +917,7 @@ pub enum InheritError {
         /// Which.
         fd: RawFd,
         /// EBADF.
-        errno: Errno,
+        error: Error,
     },
     /// More were passed than the table has room for.
     TooMany {
@@ -953,8 +952,8 @@ impl fmt::Display for InheritError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InheritError::Variable(error) => error.fmt(f),
-            InheritError::BadFd { fd, errno } => {
-                write!(f, "inherited fd {fd}: os error {}", errno.raw_os_error())
+            InheritError::BadFd { fd, error } => {
+                write!(f, "inherited fd {fd}: os error {}", error.raw_os_error())
             }
             InheritError::TooMany { count, capacity } => {
                 write!(f, "{count} sockets were passed, and {capacity} fit")

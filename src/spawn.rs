@@ -236,7 +236,6 @@ struct Start<'a> {
     variables: usize,
     /// How many bytes are written anew.
     text: usize,
-    moves: usize,
     /// RLIMIT_NOFILE, soft and hard.
     limits: (u32, u32),
 }
@@ -271,7 +270,9 @@ impl<'a> Start<'a> {
                 c""
             }
         };
+        let mut names = 0;
         for (index, slot) in sockets.iter().enumerate() {
+            names += slot.name.as_bytes().len() + 1;
             if !slot.is_intact() {
                 found(StartError::NotOurs(index));
             }
@@ -285,8 +286,7 @@ impl<'a> Start<'a> {
             channel,
             arguments: 0,
             variables: 0,
-            text: OWN_BYTES,
-            moves: 0,
+            text: OWN_BYTES + names,
             limits: sys::fd_limits(),
         };
         let is_name = activation::split_at_byte(path.to_bytes(), b'/').1.is_none();
@@ -306,17 +306,9 @@ impl<'a> Start<'a> {
             longest = longest.max(variable.count_bytes());
         });
         start.variables = count;
-        let mut names = 0;
-        for slot in sockets {
-            names += slot.name.as_bytes().len() + 1;
-        }
-        start.text += names;
-        if longest.max(names + OWN_BYTES) >= STRING_MAX {
+        if longest.max(start.text) >= STRING_MAX {
             found(StartError::TooLarge);
         }
-        count = 0;
-        start.each_move(&mut |_, _| count += 1);
-        start.moves = count;
         start
     }
 
@@ -364,6 +356,11 @@ impl<'a> Start<'a> {
         }
     }
 
+    /// The sockets, the channel, what is executed, and three standard streams.
+    fn most_moves(&self) -> usize {
+        self.sockets.len() + 5
+    }
+
     /// How much scratch memory it takes.
     fn words(&self) -> usize {
         // The null pointers at the ends, and the text rounded up.
@@ -373,7 +370,7 @@ impl<'a> Start<'a> {
         } else {
             0
         };
-        let fds = MOVE_WORDS * (self.moves + fd_plan::max_steps(self.moves));
+        let fds = MOVE_WORDS * (self.most_moves() + fd_plan::max_steps(self.most_moves()));
         self.arguments + self.variables + ends + path + fds + self.text / size_of::<Word>()
     }
 
@@ -489,8 +486,10 @@ impl<'a> Start<'a> {
 
     /// Which fd moves where, in an order in which nothing is overwritten that is still needed.
     fn fds(&self, scratch: &mut Scratch<'_>, plan: &mut Plan) -> Result<(), StartError> {
-        let pending = scratch.take_words(MOVE_WORDS * self.moves).cast::<Move>();
-        let most = fd_plan::max_steps(self.moves);
+        let pending = scratch
+            .take_words(MOVE_WORDS * self.most_moves())
+            .cast::<Move>();
+        let most = fd_plan::max_steps(self.most_moves());
         let steps = scratch.take_words(MOVE_WORDS * most).cast::<Move>();
         if pending.is_null() || steps.is_null() {
             return Err(StartError::TooLarge);
@@ -498,7 +497,7 @@ impl<'a> Start<'a> {
         let mut count = 0;
         let mut last = self.directory().max(2);
         self.each_move(&mut |from, to| {
-            if count < self.moves {
+            if count < self.most_moves() {
                 // SAFETY: there is room for so many.
                 let at = unsafe { pending.add(count) };
                 // SAFETY: as above, and aligned as a word is.
@@ -564,11 +563,7 @@ fn is_own_watchdog(string: &[u8]) -> bool {
 /// The value of PATH, as a C string.
 pub(crate) fn search_path(program: &Program<'_>) -> *const c_char {
     const NAME: &[u8] = b"PATH";
-    let variable = program
-        .environ
-        .iter()
-        .find(|string| value_of(string.to_bytes(), NAME).is_some());
-    match variable {
+    match program.environ.find(NAME) {
         // SAFETY: behind the name and the equals sign there is at least the NUL.
         Some(variable) => unsafe { variable.as_ptr().add(NAME.len() + 1) },
         None => DEFAULT_PATH.as_ptr(),

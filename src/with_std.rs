@@ -234,7 +234,7 @@ impl From<InheritError> for io::Error {
     fn from(error: InheritError) -> io::Error {
         match error {
             InheritError::Failed(error) => error.into(),
-            InheritError::BadFd { errno, .. } => io::Error::from_raw_os_error(errno.raw_os_error()),
+            InheritError::BadFd { error, .. } => error.into(),
             InheritError::TooMany { .. } => io::Error::new(ErrorKind::QuotaExceeded, error),
             _ => io::Error::new(ErrorKind::InvalidData, error),
         }
@@ -323,10 +323,7 @@ mod tests {
             fd: File::open("/dev/null").unwrap().into(),
             reason: error.into(),
         };
-        let bad = InheritError::BadFd {
-            fd: 3,
-            errno: Errno::ADDRINUSE,
-        };
+        let bad = InheritError::BadFd { fd: 3, error };
         for error in [
             io::Error::from(error),
             ListenError::from(error).into(),

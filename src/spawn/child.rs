@@ -226,10 +226,13 @@ unsafe fn execute(plan: &Plan) -> Error {
         if fits {
             // SAFETY: as above.
             let error = unsafe { sys::execve(plan.candidate.cast(), plan.argv, plan.envp) };
-            match error.errno() {
-                Errno::ACCESS => found = error,
-                Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG => {}
-                _ => return error,
+            if error.is(Errno::ACCESS) {
+                found = error;
+            } else if !(error.is(Errno::NOENT)
+                || error.is(Errno::NOTDIR)
+                || error.is(Errno::NAMETOOLONG))
+            {
+                return error;
             }
         }
         if rest.is_null() {

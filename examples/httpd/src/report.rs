@@ -24,7 +24,7 @@ impl Report for Errno {
 impl Report for Error {
     #[inline(never)]
     fn report(&self, log: Log, what: &[u8]) {
-        let number = self.errno().raw_os_error().unsigned_abs();
+        let number = self.raw_os_error().unsigned_abs();
         log.fail(
             what,
             self.operation().as_str(),

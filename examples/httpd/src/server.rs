@@ -3,9 +3,13 @@
 use core::mem::MaybeUninit;
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Deadline, Errno as Cause, Handle, NetView, Program, monotonic_ms};
+use gracenet::{Deadline, Handle, NetView, Program, monotonic_ms};
 use gracenet_httpd::args::{LISTENERS, Options};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
+use linux_raw_sys::errno::{
+    EAGAIN, ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
+    ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO,
+};
 use rustix::fd::{AsFd, OwnedFd};
 
 use crate::connection::{Around, Connection};
@@ -176,20 +180,11 @@ impl Server<'_> {
                 }
                 Err(error) => error,
             };
-            match error.errno() {
-                Cause::AGAIN => return,
+            match error.raw_os_error().unsigned_abs() {
+                EAGAIN => return,
                 // This one is gone already, or was refused to us; there may be others.
-                Cause::INTR
-                | Cause::CONNABORTED
-                | Cause::PROTO
-                | Cause::PERM
-                | Cause::NETDOWN
-                | Cause::NOPROTOOPT
-                | Cause::HOSTDOWN
-                | Cause::NONET
-                | Cause::HOSTUNREACH
-                | Cause::OPNOTSUPP
-                | Cause::NETUNREACH => {}
+                EINTR | ECONNABORTED | EPROTO | EPERM | ENETDOWN | ENOPROTOOPT | EHOSTDOWN
+                | ENONET | EHOSTUNREACH | EOPNOTSUPP | ENETUNREACH => {}
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: it waits, and would be reported
                 // again at once.
                 _ => {

@@ -38,7 +38,7 @@ impl Errno {
 
 impl From<gracenet::Error> for Errno {
     fn from(error: gracenet::Error) -> Self {
-        Errno(error.errno().raw_os_error().unsigned_abs())
+        Errno(error.raw_os_error().unsigned_abs())
     }
 }
 
