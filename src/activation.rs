@@ -202,15 +202,18 @@ pub(crate) fn control_fd(environ: Environ<'_>, pid: u32) -> Option<i32> {
 /// The first fd behind all that `environ` speaks of, for whomever it is meant.
 pub(crate) fn first_unspoken_fd(environ: Environ<'_>) -> i32 {
     // More than there can be is nowhere.
-    const NOWHERE: i32 = i32::MAX / 2;
-    let number = |value: &[u8]| match decimal(split_at_byte(value, b',').0, NOWHERE as u64) {
-        Ok(number) => number as i32,
-        Err(0) => 0,
-        Err(_) => NOWHERE,
+    const NOWHERE: u64 = 1 << 30;
+    let sockets = match environ.var(LISTEN_FDS) {
+        Some(value) => match decimal(value, NOWHERE) {
+            Ok(count) => count,
+            Err(0) => 0,
+            Err(_) => NOWHERE,
+        },
+        None => 0,
     };
-    let sockets = environ.var(LISTEN_FDS).map_or(0, number);
-    let channel = environ.var(GRACENET_FD).map_or(0, number);
-    (FIRST_FD + sockets).max(channel + 1)
+    // The channel lies behind the sockets.
+    let channel = i32::from(environ.var(GRACENET_FD).is_some());
+    FIRST_FD + sockets as i32 + channel
 }
 
 /// Is `name` one that LISTEN_FDNAMES can carry: printable ASCII without `:`, up to

@@ -317,6 +317,22 @@ impl SockAddr {
         }
     }
 
+    /// Of a unix socket with a path: the directory that it is in.
+    pub(crate) fn folder(&self) -> Self {
+        let mut folder = *self;
+        let slash = self.as_bytes().iter().rposition(|byte| *byte == b'/');
+        if slash.is_none() {
+            // Room for it and a NUL: the path is not empty, and has a NUL behind it.
+            folder.set::<2, 1>([b'.']);
+        }
+        let end = slash.unwrap_or(2).wrapping_add(1);
+        if let Some(behind) = folder.bytes.get_mut(end) {
+            *behind = 0;
+        }
+        folder.len = end.wrapping_add(1);
+        folder
+    }
+
     /// Turns all addresses of one family into all addresses of the other: the port stays.
     pub(crate) fn set_wildcard_family(&mut self, v6: bool) {
         let (family, len) = if v6 { (AF_INET6, 28) } else { (AF_INET, 16) };

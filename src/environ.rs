@@ -92,12 +92,8 @@ impl<'a> Environ<'a> {
     /// The first variable of that name, whole.
     #[inline(never)]
     pub(crate) fn find(self, name: &[u8]) -> Option<&'a CStr> {
-        for string in self.iter() {
-            if value_of(string.to_bytes(), name).is_some() {
-                return Some(string);
-            }
-        }
-        None
+        self.iter()
+            .find(|string| value_of(string.to_bytes(), name).is_some())
     }
 }
 

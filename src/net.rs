@@ -8,14 +8,13 @@ use core::ptr;
 
 use heapless::{Vec, VecView};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use rustix::fs;
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
 
 use crate::activation::{
     self, Activation, FIRST_FD, LISTEN_PIDFDID, NAME_MAX, Reader, UNNAMED, VariableError,
 };
-use crate::addr::{Address, AddressError, AddressErrorKind, Network, SockAddr};
+use crate::addr::{Address, AddressError, AddressErrorKind, Network, SockAddr, port_and_host};
 use crate::changes::Changes;
 use crate::environ::Environ;
 use crate::error::{Error, Operation};
@@ -550,7 +549,7 @@ impl NetView {
     #[doc(alias = "fork")]
     #[doc(alias = "execve")]
     pub fn start_process(&mut self, program: &Program<'_>) -> Result<&mut Successor, StartError> {
-        self.start_process_with(program, &Changes::new())
+        self.start_process_with(program, const { &Changes::new() })
     }
 
     /// `net.start_process_with(program, changes)` — as [`start_process`](Self::start_process), but
@@ -827,13 +826,12 @@ fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, Identity), Error> {
 }
 
 /// The inode of our own pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
+/// Before, all pidfds have one.
 fn own_pidfd_inode(pid: u32) -> Option<u64> {
-    const PIDFS_MAGIC: u64 = 0x5049_4446;
-    let pidfd = sys::pidfd_open(pid).ok()?;
-    let kind = fs::fstatfs(&pidfd).ok()?.f_type;
-    if u64::try_from(kind).ok() != Some(PIDFS_MAGIC) {
+    if !sys::kernel_is_at_least(6, 9) {
         return None;
     }
+    let pidfd = sys::pidfd_open(pid).ok()?;
     sys::file(sys::lend(&pidfd)).ok().map(|file| file.inode())
 }
 
@@ -880,6 +878,14 @@ impl<'a> Entry<'a> {
     #[doc(alias = "getsockname")]
     pub fn local_address(&self) -> Result<Option<Address>, Error> {
         socket::local_address(self.as_fd())
+    }
+
+    /// The port that it is bound to; `None` where it has none, or was closed behind the table's
+    /// back.
+    pub fn local_port(&self) -> Option<u16> {
+        let mut bytes = AddressBytes::new();
+        let (port, _) = port_and_host(bytes.local(self.0.as_fd()).ok()?)?;
+        port.first_chunk().map(|port| u16::from_be_bytes(*port))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use core::ffi::{CStr, c_char};
 
+use linux_raw_sys::general::{SIGCHLD, SIGPIPE};
 use rustix::fd::{AsRawFd, OwnedFd};
 
 use crate::activation;
@@ -27,12 +28,11 @@ pub struct Program<'a> {
     pub(crate) cuts_anywhere: bool,
 }
 
-/// The signals whose disposition a successor gets as this process got it: those that programs
-/// ignore for themselves, and that would stay ignored across an execve.
-const KEPT: [u32; 2] = [
-    linux_raw_sys::general::SIGPIPE,
-    linux_raw_sys::general::SIGCHLD,
-];
+/// A signal, and whether it is ignored. A successor gets those that programs ignore for
+/// themselves, and that would stay ignored across an execve, as this process got them.
+fn is_ignored(signal: u32) -> (u32, bool) {
+    (signal, sys::disposition(signal) == Disposition::Ignored)
+}
 
 impl<'a> Program<'a> {
     /// `Program::new(args, environ)` — these strings, with the working directory, the signal mask
@@ -53,7 +53,7 @@ impl<'a> Program<'a> {
             directory: open_directory(environ),
             mask: sys::current_signal_mask(),
             cuts_anywhere: sys::kernel_is_at_least(6, 11),
-            ignored: KEPT.map(|signal| (signal, sys::disposition(signal) == Disposition::Ignored)),
+            ignored: [is_ignored(SIGPIPE), is_ignored(SIGCHLD)],
         }
     }
 

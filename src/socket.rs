@@ -10,8 +10,8 @@ use rustix::io::Errno;
 
 use crate::activation::{FIRST_FD, check_name};
 use crate::addr::{
-    AF_INET, AF_INET6, AF_UNIX, Address, AddressError, Host, InetAddress, Network, SUN_PATH_MAX,
-    SockAddr, Zone, family,
+    AF_INET, AF_INET6, AF_UNIX, Address, AddressError, Host, InetAddress, Network, SockAddr, Zone,
+    family,
 };
 use crate::error::{Error, Operation};
 use crate::matching::{Request, Style, Transport};
@@ -359,7 +359,7 @@ fn bind_path(
         return bound;
     }
     // Held until this one listens, as the next could take it for stale before.
-    let Some(lock) = lock_directory(path) else {
+    let Some(lock) = lock_directory(encoded) else {
         return bound;
     };
     let bound = match remove_stale(encoded, path, style) {
@@ -406,24 +406,10 @@ fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
     }
 }
 
-/// The directory of `path`, locked (flock(2)) as long as this is held, so that of several
+/// The directory of a path, locked (flock(2)) as long as this is held, so that of several
 /// processes that find the same stale path one replaces it. Where another holds it, none.
-fn lock_directory(path: &[u8]) -> Option<OwnedFd> {
-    let mut directory = [0; SUN_PATH_MAX];
-    // With the slash: there is room for it and a NUL, as there is for the name behind it.
-    let mut length = 0;
-    for (index, (to, from)) in directory.iter_mut().zip(path).enumerate() {
-        *to = *from;
-        if *from == b'/' {
-            length = index.wrapping_add(1);
-        }
-    }
-    if length == 0 {
-        directory[0] = b'.';
-        length = 1;
-    }
-    *directory.get_mut(length)? = 0;
-    let directory = sys::open_to_read(&directory).ok()?;
+fn lock_directory(sockaddr: &SockAddr) -> Option<OwnedFd> {
+    let directory = sys::open_to_read(sockaddr.folder().path()?).ok()?;
     sys::lock(sys::lend(&directory)).ok()?;
     Some(directory)
 }

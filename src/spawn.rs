@@ -81,8 +81,8 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
-/// The most scratch memory that a start takes: half a megabyte, for some 60,000 variables.
-const MOST_WORDS: usize = 65_536;
+/// The most scratch memory that a start takes, a stack frame of 128 KiB: for some 15,000 variables.
+const MOST_WORDS: usize = 16_384;
 
 /// A process that has executed the program.
 pub(crate) struct Started {
@@ -191,8 +191,7 @@ pub(crate) fn start(
     }
     match start.words() {
         0..=512 => on_stack::<512>(&start),
-        513..=8_192 => on_stack::<8_192>(&start),
-        8_193..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
+        513..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
         _ => Err(StartError::TooLarge),
     }
 }

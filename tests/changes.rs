@@ -140,7 +140,7 @@ fn another_argument_list_is_given_to_the_same_program() {
         1_000
     );
     predecessor.give_up(0);
-    let too_many = vec![c"x"; 70_000];
+    let too_many = vec![c"x"; 20_000];
     let changes = Changes::new().args(Args::new(&too_many));
     let error = predecessor.fail_with(&program, &changes);
     assert_eq!(error, StartError::TooLarge);

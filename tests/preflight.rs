@@ -300,8 +300,8 @@ fn what_is_too_large_is_found() {
     finds_nothing(&[&path, &fits], &[&fits]);
     finds(&[&path, &too_long], &[], StartError::TooLarge);
     finds(&[&path], &[&too_long], StartError::TooLarge);
-    finds(&[&path], &vec![c"A=1"; 70_000], StartError::TooLarge);
-    finds(&vec![&*path; 70_000], &[], StartError::TooLarge);
+    finds(&[&path], &vec![c"A=1"; 20_000], StartError::TooLarge);
+    finds(&vec![&*path; 20_000], &[], StartError::TooLarge);
     let set = [&*too_long];
     let args = [&*path];
     let program = Program::new(Args::new(&args), Environ::new(&[]));

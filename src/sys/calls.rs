@@ -671,8 +671,9 @@ pub(crate) fn fd_limits() -> (u32, u32) {
     let at = &raw mut limit as usize;
     // SAFETY: the limit is writable, and none is set. Where it is refused, there is none.
     let _ = unsafe { run(what, 0, [raw::RLIMIT_NOFILE as usize, 0, at]) };
-    let [soft, hard] = limit.map(|limit| limit.min(u64::from(u32::MAX)) as u32);
-    (soft, hard)
+    let most = u64::from(u32::MAX);
+    let [soft, hard] = limit;
+    (soft.min(most) as u32, hard.min(most) as u32)
 }
 
 /// read(fd, info): one signal of a signalfd.

@@ -6,15 +6,12 @@ use crate::text::{List, decimal};
 /// What the program says when it does not understand its arguments.
 pub const USAGE: &str = "\
 usage: gracenet-httpd [--tag TEXT] [--drain MS] [--max-connections N]
-                      [--replace-stale] NETWORK ADDRESS [NETWORK ADDRESS]...
-
-  --tag TEXT            what answers carry, to tell builds apart
-  --drain MS            the longest wait for open requests (30000)
-  --max-connections N   as many at a time, up to 1024 (256)
-  --replace-stale       replace a socket file that nobody listens on
-
-NETWORK is tcp, tcp4, tcp6 or unix. SIGUSR2 or SIGHUP replaces the
-program with its file's present version; SIGTERM or SIGINT ends it.
+  [--replace-stale] NETWORK ADDRESS [NETWORK ADDRESS]...
+--tag TEXT  what answers carry
+--drain MS  longest wait for open requests (30000)
+--max-connections N  up to 1024 (256)
+--replace-stale  take over a socket file on which nobody listens
+NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
 ";
 
 /// As many addresses are listened on at most.

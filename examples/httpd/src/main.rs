@@ -17,7 +17,6 @@ mod report;
 mod server;
 mod sys;
 
-use gracenet::addr::Address;
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Args, Handle, ListenError, ListenOptions, Net, NetView, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Reader, Reason};
@@ -197,13 +196,13 @@ fn describe(net: &NetView, listener: Handle, asked: &[u8], line: &mut Text) {
     let Some(entry) = net.get(listener) else {
         return;
     };
-    match entry.local_address() {
-        Ok(Some(Address::Inet(address))) => {
-            let port = asked.iter().rev().take_while(|&&byte| byte != b':').count();
-            line.push(asked.get(..asked.len() - port).unwrap_or_default());
-            line.number(address.port.into());
+    match entry.local_port() {
+        Some(port) => {
+            let written = asked.iter().rev().take_while(|&&byte| byte != b':').count();
+            line.push(asked.get(..asked.len() - written).unwrap_or_default());
+            line.number(port.into());
         }
-        _ => {
+        None => {
             line.push(asked);
         }
     }

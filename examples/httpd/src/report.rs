@@ -67,7 +67,7 @@ impl Report for StartError {
             StartError::Failed(error) => return error.report(log, what),
             StartError::InProgress => ("already in progress", NONE),
             StartError::NoProgram => ("no program to start", NONE),
-            StartError::TooLarge => ("arguments and environment are too large", NONE),
+            StartError::TooLarge => ("environment too large", NONE),
             StartError::FdLimit(fd) => ("over the limit: fd ", (*fd).into()),
             StartError::NotOurs(index) => ("not ours any more: socket ", *index as u64),
             _ => ("vanished before execve", NONE),
@@ -80,17 +80,11 @@ impl Report for Failure {
     fn report(&self, log: Log, what: &[u8]) {
         let (text, number) = match self {
             Failure::Failed(error) => return error.report(log, what),
-            Failure::Exited(status) => (
-                "exited before it was ready, with status ",
-                status.unsigned_abs().into(),
-            ),
-            Failure::Killed(signal) => (
-                "killed before it was ready, by signal ",
-                signal.unsigned_abs().into(),
-            ),
-            Failure::ClosedChannel => ("closed its channel before it was ready", NONE),
+            Failure::Exited(status) => ("exited with status ", status.unsigned_abs().into()),
+            Failure::Killed(signal) => ("killed by signal ", signal.unsigned_abs().into()),
+            Failure::ClosedChannel => ("closed its channel", NONE),
             Failure::TimedOut => ("not ready in time", NONE),
-            _ => ("ended before it was ready", NONE),
+            _ => ("ended", NONE),
         };
         log.fail(what, "", text, number);
     }
