@@ -101,7 +101,6 @@ impl Connection {
 
     /// Does what there is to do now, after what epoll says: when it is to be asked
     /// again if nothing happens before, or `None` when it is at its end.
-    #[inline(never)]
     pub(crate) fn act(&mut self, events: u32, around: &mut Around<'_>) -> Option<u64> {
         // Both directions are closed, or it has been reset: nobody hears us.
         if events & (EPOLLHUP | EPOLLERR) != 0 {

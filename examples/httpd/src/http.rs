@@ -284,6 +284,7 @@ const TOKENS: [u32; 4] = {
 };
 
 /// Whether a byte is what a rule is about: itself, or one of a class.
+#[inline(never)]
 fn fits(byte: u8, rule: u8) -> bool {
     match rule {
         TOKEN => {
@@ -560,6 +561,7 @@ impl Parser {
     }
 
     /// The empty line has come.
+    #[inline(never)]
     fn end(&mut self) -> Result<(), Status> {
         let old = self.request.old;
         if self.has(1 << CODING) {
@@ -602,7 +604,6 @@ impl Parser {
 
     /// The word, unless it is longer than any that means something. The next
     /// byte begins a new one.
-    #[inline(never)]
     fn take_word(&mut self) -> Option<&[u8]> {
         let length = usize::from(core::mem::take(&mut self.word_length));
         self.gap = false;

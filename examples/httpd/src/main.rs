@@ -192,6 +192,7 @@ const CANNOT_SERVE: &[u8] = b"cannot serve";
 
 /// Where it listens, and since when. It is said as it was asked for, but for the
 /// port: for port 0 only the kernel knows which.
+#[inline(never)]
 fn describe(net: &NetView, listener: Handle, asked: &[u8], line: &mut Text) {
     let Some(entry) = net.get(listener) else {
         return;

@@ -51,6 +51,7 @@ impl Report for InheritError {
 }
 
 impl Report for ListenError {
+    #[inline(never)]
     fn report(&self, log: Log, what: &[u8]) {
         let (text, number) = match self {
             ListenError::Failed(error) => return error.report(log, what),
@@ -77,6 +78,7 @@ impl Report for StartError {
 }
 
 impl Report for Failure {
+    #[inline(never)]
     fn report(&self, log: Log, what: &[u8]) {
         let (text, number) = match self {
             Failure::Failed(error) => return error.report(log, what),

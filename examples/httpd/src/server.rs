@@ -92,6 +92,7 @@ impl State {
 
 impl Server<'_> {
     /// Begins to accept, and tells the predecessor, if there is one, that it can go.
+    #[inline(never)]
     pub(crate) fn begin(&mut self) -> Result<(), Errno> {
         self.epoll.add(&self.signals.as_fd(), SIGNAL, EPOLLIN)?;
         self.set_accepting(true)?;
@@ -313,6 +314,7 @@ impl Server<'_> {
         false
     }
 
+    #[inline(never)]
     fn terminate(&mut self) {
         if self.around.draining {
             return;

@@ -105,6 +105,7 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<u32, Errno> {
 }
 
 /// `shutdown(socket, SHUT_WR)` — There will be no more from us.
+#[inline(never)]
 pub(crate) fn end(socket: &OwnedFd) -> Result<(), Errno> {
     // SAFETY: it touches no memory.
     unsafe { call(raw(socket), SHUT_WR as usize, 0, 0, __NR_shutdown) }.map(drop)
