@@ -436,7 +436,6 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, E
 }
 
 /// As a number, which needs no packing with an error.
-#[inline(never)]
 fn compare(fd: BorrowedFd<'_>, transport: Transport) -> Result<u32, Error> {
     if !matches!(transport, Transport::Unix(_)) {
         let protocol = sys::socket_option(fd, net::SO_PROTOCOL)?;

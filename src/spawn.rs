@@ -484,6 +484,7 @@ impl<'a> Start<'a> {
     }
 
     /// Which fd moves where, in an order in which nothing is overwritten that is still needed.
+    #[inline(never)]
     fn fds(&self, scratch: &mut Scratch<'_>, plan: &mut Plan) -> Result<(), StartError> {
         let pending = scratch
             .take_words(MOVE_WORDS * self.most_moves())

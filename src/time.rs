@@ -46,7 +46,6 @@ impl Deadline {
         self.remaining_ns().map(|ns| ns.div_ceil(1_000_000))
     }
 
-    #[inline(never)]
     pub(crate) fn remaining_ns(self) -> Option<u64> {
         match self {
             Deadline::NEVER => None,
