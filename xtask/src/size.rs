@@ -41,6 +41,9 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     let symbols = check_symbols(&workspace.build_httpd_unstripped()?)?;
     println!("symbols      {symbols} in the unstripped build, none of an allocator or a libc");
 
+    workspace.link_httpd_without_panics()?;
+    println!("panics       none can be reached: it links without a panic handler");
+
     // Every figure is told before the first that is too large.
     let peak = peak_memory(&binary)?;
     println!(

@@ -88,6 +88,16 @@ impl Workspace {
         step::run(&mut command)?;
         Ok(httpd_in(&target))
     }
+
+    /// Builds the daemon so that it links only if no panic can be reached.
+    pub(crate) fn link_httpd_without_panics(&self) -> Result<()> {
+        let mut command = self.cargo(BUILD_HTTPD);
+        command
+            .args(["--features", "gracenet-start/panic-is-a-link-error"])
+            .env_remove(TAG)
+            .env("CARGO_TARGET_DIR", self.target.join("without-panics"));
+        step::run(&mut command)
+    }
 }
 
 impl Package {
