@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// What is wrong with [`argument`](Self::argument), or, where there is one,
-    /// with its [`value`](Self::value).
+    /// with its value.
     #[inline(never)]
     pub fn take(&mut self, argument: &'a [u8]) -> Result<(), Reason> {
         if self.waits {

@@ -20,6 +20,7 @@
 use core::arch::{asm, global_asm};
 
 /// The number of write(2).
+#[cfg(not(feature = "panic-is-a-link-error"))]
 pub(crate) const WRITE: usize = 64;
 
 /// The number of exit_group(2).

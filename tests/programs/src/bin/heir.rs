@@ -15,6 +15,7 @@
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)] // What the kernel left on the stack, and the inherited fds.
+#![allow(clippy::result_large_err)] // An answer is a line, and there is no allocator to box it.
 
 use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
