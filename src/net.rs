@@ -688,11 +688,14 @@ impl NetView {
             let Ok(sockaddr) = bytes.local(fd) else {
                 continue;
             };
-            let v6only = socket::v6only(fd, sockaddr)?;
+            // Nor one of a kind that cannot be asked.
+            let Ok(v6only) = socket::v6only(fd, sockaddr) else {
+                continue;
+            };
             let Some(rank) = request.rank(sockaddr, v6only, slot.name.as_bytes()) else {
                 continue;
             };
-            if !socket::speaks(fd, transport)? {
+            if socket::speaks(fd, transport) != Ok(true) {
                 continue;
             }
             if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {

@@ -429,7 +429,7 @@ impl Successor {
         } else {
             // Nobody keeps its status. Has it ended all the same?
             let lives_on = match self.pidfd() {
-                Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) == Ok(0),
+                Some(pidfd) => sys::poll([Some(pidfd), None], Some(0)) != Ok(1),
                 None => sys::kill(self.raw_pid(), None, 0).is_ok(),
             };
             (!lives_on).then_some(Failure::Ended)

@@ -211,10 +211,8 @@ impl Identity {
     pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Identity, Error> {
         match sys::cookie(fd) {
             Ok(cookie) => Ok(Identity(FileId::of_socket(cookie))),
-            Err(error) if error.is(Errno::NOTSOCK) || error.is(Errno::NOPROTOOPT) => {
-                sys::file(fd).map(Identity)
-            }
-            Err(error) => Err(error),
+            // No socket, or not to be asked (O_PATH). One that is closed says so again.
+            Err(_) => sys::file(fd).map(Identity),
         }
     }
 }
@@ -379,7 +377,13 @@ fn bind_and_listen(
     backlog: Option<i32>,
 ) -> Result<FileId, Error> {
     sys::bind(fd, encoded)?;
-    let made = sys::file_named(path)?;
+    let made = match sys::file_named(path) {
+        Ok(made) => made,
+        Err(error) => {
+            let _ = sys::unlink(path);
+            return Err(error);
+        }
+    };
     if let Err(error) = listen(fd, backlog) {
         let _ = unlink_own(made, path);
         return Err(error);
@@ -418,14 +422,17 @@ fn lock_directory(sockaddr: &SockAddr) -> Option<OwnedFd> {
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
     match AddressBytes::new().local(fd) {
         Ok(address) => Ok(Address::decode(address)),
-        Err(error) if is_no_address(error) => Ok(None),
+        Err(error) if is_no_address(fd, error) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
 /// What getsockname says of what is no socket, or one that is bound to nothing.
-fn is_no_address(error: Error) -> bool {
-    error.is(Errno::NOTSOCK) || error.is(Errno::OPNOTSUPP)
+fn is_no_address(fd: BorrowedFd<'_>, error: Error) -> bool {
+    // EBADF is said of an O_PATH fd as well, which is open.
+    error.is(Errno::NOTSOCK)
+        || error.is(Errno::OPNOTSUPP)
+        || (error.is(Errno::BADF) && sys::file(fd).is_ok())
 }
 
 /// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
@@ -491,7 +498,7 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
     let mut bytes = AddressBytes::new();
     let sockaddr = match bytes.local(fd) {
         Ok(sockaddr) => sockaddr,
-        Err(error) if is_no_address(error) => return Ok(Kind::Other),
+        Err(error) if is_no_address(fd, error) => return Ok(Kind::Other),
         Err(error) => return Err(error),
     };
     let style = sys::socket_option(fd, net::SO_TYPE)?;

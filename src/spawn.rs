@@ -650,9 +650,12 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
         // SAFETY: one past the end of the stack.
         let end = unsafe { stack.as_mut_ptr().add(stack.len()) }.cast();
         let with_pidfd = (flags | raw::CLONE_PIDFD) as usize;
+        // What failed late may have left a number that is nobody's.
+        pidfd = -1;
         // SAFETY: as for clone3.
         cloned = unsafe { sys::clone(with_pidfd, end, &raw mut pidfd, child::run, argument) };
         if cloned.is_err_and(|error| error.is(Errno::INVAL)) {
+            pidfd = -1;
             // SAFETY: as for clone3.
             cloned =
                 unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };

@@ -651,15 +651,15 @@ pub(crate) fn poll(fds: [Option<BorrowedFd<'_>>; 2], remaining: Option<u64>) -> 
     let mut fds = [watched(first), watched(second)];
     let (at, count) = (&raw mut fds as usize, fds.len());
     let nanoseconds = remaining.unwrap_or(0);
-    let time = raw::__kernel_timespec {
+    let mut time = raw::__kernel_timespec {
         tv_sec: (nanoseconds / 1_000_000_000) as _,
         tv_nsec: (nanoseconds % 1_000_000_000) as _,
     };
     let time = match remaining {
-        Some(_) => &raw const time as usize,
+        Some(_) => &raw mut time as usize,
         None => 0,
     };
-    // SAFETY: the fds are writable, the time is null or readable, and no mask is given.
+    // SAFETY: the fds are writable, the time is null or writable, and no mask is given.
     unsafe { call(what, at, [count, time, 0]) }
 }
 

@@ -52,10 +52,12 @@ pub(crate) enum Disposition {
 struct Sigaction {
     handler: usize,
     flags: usize,
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     restorer: usize,
     mask: SigSet,
 }
+
+const _: () = assert!(size_of::<Sigaction>() == size_of::<raw::kernel_sigaction>());
 
 impl Sigaction {
     /// SIG_IGN or SIG_DFL.
@@ -63,7 +65,7 @@ impl Sigaction {
         Sigaction {
             handler: ignore as usize,
             flags: 0,
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
             restorer: 0,
             mask: 0,
         }

@@ -28,29 +28,33 @@ pub use witness::{
 
 /// The static program `name` of tests/programs, which is built first.
 pub fn program(name: &str) -> PathBuf {
-    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-    let directory = DIRECTORY.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
-        let status = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--release",
-                "--package",
-                "gracenet-test-programs",
-            ])
-            .arg("--target-dir")
-            .arg(&target)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .status()
-            .unwrap();
-        assert!(
-            status.success(),
-            "the programs of the tests cannot be built"
-        );
-        target.join("release")
-    });
-    directory.join(name)
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("gracenet-test-programs"))
+        .join(name)
+}
+
+/// The daemon of examples/httpd, which is built first.
+pub fn httpd() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("gracenet-httpd"))
+        .join("gracenet-httpd")
+}
+
+/// Builds the programs of a package: where they are.
+fn build(package: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", package])
+        .arg("--target-dir")
+        .arg(&target)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("GRACENET_HTTPD_TAG")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{package} cannot be built");
+    target.join("release")
 }
 
 /// Waits until `fd` is readable, and says what was awaited when that takes too long.
