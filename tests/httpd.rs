@@ -44,11 +44,11 @@ impl Daemon {
     fn start(program: &Path, words: &[&str]) -> Daemon {
         // Successors become ours when their predecessor ends.
         set_child_subreaper(Some(getpid())).unwrap();
-        // Free until now, and nobody else's on this machine's loopback in the moment between.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // A host of its own, so that the port is still free when the daemon binds it: no client's
+        // and no other daemon's.
+        static HOSTS: AtomicU32 = AtomicU32::new(1);
+        let host = format!("127.9.{}.1:0", HOSTS.fetch_add(1, Ordering::Relaxed));
+        let address = TcpListener::bind(host).unwrap().local_addr().unwrap();
         let mut first = Command::new(program)
             .args(words)
             .args(["tcp", &address.to_string()])

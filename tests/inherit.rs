@@ -356,7 +356,8 @@ fn a_raw_socket_is_not_taken_for_a_listener() {
 /// Case A13.
 #[test]
 fn a_socket_is_judged_by_what_it_is_and_not_by_its_name() {
-    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    // An address of its own: the port is TCP's as well, and free there.
+    let datagrams = UdpSocket::bind("127.5.0.1:0").unwrap();
     let address = datagrams.local_addr().unwrap();
     let puppet = Start::new()
         .pass(datagrams)
