@@ -519,7 +519,7 @@ fn what_nobody_claimed_is_handed_on_when_asked() {
 fn datagram_sockets_are_matched_beside_listeners_of_the_same_port() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = TcpListener::bind("127.5.1.1:0").unwrap();
     let address = tcp.local_addr().unwrap();
     let udp = UdpSocket::bind(address).unwrap();
     let log = UnixDatagram::bind(&path).unwrap();
