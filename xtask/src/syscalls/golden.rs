@@ -26,7 +26,8 @@ const HEADER: &str = "\
 # the order in which each process makes them; xN is N times in a row. What is not
 # obvious has its reason behind it. `cargo xtask syscalls` compares this file with
 # what happens, and `cargo xtask syscalls --bless` writes it anew. A call that was
-# answered with EAGAIN is not listed: it is made again after the wait.
+# answered with EAGAIN is not listed: it is made again after the wait. Nor is a waitid
+# that finds nobody.
 ";
 
 const ROLES: [(Role, &str); 4] = [

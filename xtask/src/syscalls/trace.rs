@@ -41,7 +41,10 @@ pub(crate) fn hand_over(
         let concerned = event.pid == predecessor || (event.pid == successor && !accepted);
         if concerned && event.waits() {
             waiting.insert(call);
-        } else if event.result() == Some("-1") && event.text.contains(" EAGAIN ") {
+        } else if event.result() == Some("-1") && event.text.contains(" EAGAIN ")
+            // waitid's way to say it: nobody is described.
+            || event.text.contains("waitid(") && event.text.contains("{}, WNOHANG")
+        {
             // It came too early, and is made again after the wait.
         } else if event.pid == predecessor {
             calls.push((Role::Predecessor, call));
