@@ -105,6 +105,7 @@ mod pid_file;
 mod preflight;
 mod program;
 mod ready;
+mod seat;
 pub mod signal;
 mod slot;
 mod socket;

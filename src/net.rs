@@ -22,6 +22,7 @@ use crate::matching::{Rank, Request, Transport};
 use crate::preflight::{self, Findings};
 use crate::program::Program;
 use crate::ready::{self, Predecessor, Successor};
+use crate::seat;
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
 use crate::spawn::{self, StartError};
@@ -29,8 +30,9 @@ use crate::sys::{self, AddressBytes};
 
 /// A table of up to `N` sockets, and of other fds, that successors get.
 ///
-/// It owns their fds; all of them are CLOEXEC. There is no lock and no global in it: whoever has
-/// threads puts it into a mutex of their choice, and `new` is `const`, so that a `static` works.
+/// It owns their fds, and from the first one on one more, a socket that keeps a low number for
+/// what a successor needs; all of them are CLOEXEC. There is no lock and no global in it: whoever
+/// has threads puts it into a mutex of their choice, and `new` is `const`, so that a `static` works.
 /// What it can do is written once for all `N`, on [`NetView`], to which it dereferences.
 #[derive(Debug)]
 pub struct Net<const N: usize>(Table<Vec<Slot, N>>);
@@ -53,6 +55,9 @@ struct State {
     generation: u32,
     predecessor: Option<Predecessor>,
     successor: Option<Successor>,
+    /// Where a successor's end of the channel lies while it is started, unless the channel to the
+    /// predecessor can be there.
+    seat: Option<OwnedFd>,
     ready: bool,
 }
 
@@ -93,6 +98,7 @@ impl<const N: usize> Net<N> {
             generation: 0,
             predecessor: None,
             successor: None,
+            seat: None,
             ready: false,
         };
         Net(Table {
@@ -505,7 +511,9 @@ impl NetView {
     /// `net.start_process(program)` — starts a successor, which gets every socket of the table.
     ///
     /// It returns when the successor executes its program, which takes the same time whatever
-    /// this process has of memory and of open connections. The successor gets the sockets from 3
+    /// this process has of memory and of open connections, as long as what is passed has low
+    /// numbers. So put into the table what belongs there, and make the [`Program`], before there
+    /// are connections. A kernel before 6.11 copies the first 4096 fds in any case. The successor gets the sockets from 3
     /// up, the variables of systemd with its own pid in `LISTEN_PID`, one more fd, and what
     /// `program` says: the arguments, the environment, the working directory and the signal mask
     /// of the start. It gets no other fd but 0, 1 and 2.
@@ -522,6 +530,8 @@ impl NetView {
     /// - `execve: os error 8` (ENOEXEC): it is no program. No shell is tried.
     /// - `execve: os error 26` (ETXTBSY): it is being written to.
     /// - `clone: os error 11` (EAGAIN): too many processes.
+    /// - `socketpair`, `fcntl`, `clone: os error 24` (EMFILE): three more fds are needed, four
+    ///   where 64 and more are open already.
     ///
     /// # Linux
     ///
@@ -569,12 +579,10 @@ impl NetView {
         }
         let generation = self.0.state.generation.saturating_add(1);
         let (ours, theirs) = ready::channel(generation)?;
-        let started = spawn::start(program, changes, &self.0.slots, sys::lend(&theirs))?;
-        Ok(self
-            .0
-            .state
-            .successor
-            .insert(Successor::new(started.pid, started.pidfd, ours)))
+        let Table { state, slots } = &mut self.0;
+        let started = spawn::start(program, changes, slots, sys::lend(&theirs), state.seat())?;
+        let successor = Successor::new(started.pid, started.pidfd, ours);
+        Ok(state.successor.insert(successor))
     }
 
     /// `net.preflight(program, changes)` — whether a successor could be started now, without
@@ -620,6 +628,7 @@ impl NetView {
     ///
     /// Sockets in an epoll are to be taken out of it first, as for [`close`](Self::close).
     pub fn retire(&mut self) {
+        self.0.state.seat = None;
         self.0.slots.clear();
     }
 
@@ -644,6 +653,9 @@ impl NetView {
 
     /// Where [`room`](Self::room) has been found.
     fn push(&mut self, slot: Slot) -> Handle {
+        if self.0.state.seat().is_none() {
+            self.0.state.seat = seat::take();
+        }
         let handle = Handle(slot.id);
         let _ = self.0.slots.push(slot);
         handle
@@ -803,6 +815,13 @@ impl NetView {
 }
 
 impl State {
+    fn seat(&self) -> Option<BorrowedFd<'_>> {
+        match &self.predecessor {
+            Some(predecessor) => Some(predecessor.as_fd()),
+            None => self.seat.as_ref().map(sys::lend),
+        }
+    }
+
     fn new_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);

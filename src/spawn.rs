@@ -20,6 +20,7 @@ use crate::environ::{Args, value_of};
 use crate::error::{Error, Operation};
 use crate::fd_plan::{self, Move};
 use crate::program::Program;
+use crate::seat;
 use crate::slot::Slot;
 use crate::socket::above_stdio;
 use crate::sys;
@@ -171,7 +172,7 @@ impl<'m> Scratch<'m> {
 }
 
 /// Starts a successor with these sockets, from 3 up, and its end of the control channel behind
-/// them.
+/// them, which lies at the seat while that is done, if there is one and it is of use.
 ///
 /// All that it needs lies on this thread's stack, which is suspended until the successor has
 /// executed its program. How much that is depends on the environment: a small one, which is the
@@ -181,19 +182,26 @@ pub(crate) fn start(
     changes: &Changes<'_>,
     sockets: &[Slot],
     channel: BorrowedFd<'_>,
+    seat: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
     let mut found = None;
-    let start = Start::new(program, changes, sockets, Some(channel), &mut |error| {
+    let seat = seat::choose(seat, channel);
+    let start = Start::new(program, changes, sockets, seat, &mut |error| {
         found.get_or_insert(error);
     });
     if let Some(error) = found {
         return Err(error);
     }
-    match start.words() {
+    // SAFETY: the seat belongs to a table that is borrowed mutably.
+    let kept = unsafe { seat::occupy(seat, channel)? };
+    let started = match start.words() {
         0..=512 => on_stack::<512>(&start),
         513..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
         _ => Err(StartError::TooLarge),
-    }
+    };
+    // SAFETY: as it was kept.
+    unsafe { seat::vacate(seat, kept) };
+    started
 }
 
 #[inline(never)] // The frame is what it is for.
@@ -210,7 +218,7 @@ pub(crate) fn check(
     sockets: &[Slot],
     found: &mut dyn FnMut(StartError),
 ) {
-    let start = Start::new(program, changes, sockets, None, found);
+    let start = Start::new(program, changes, sockets, NO_CHANNEL, found);
     if start.words() > MOST_WORDS {
         found(StartError::TooLarge);
     }
@@ -220,6 +228,9 @@ pub(crate) fn check(
     }
 }
 
+/// In place of a channel, where nothing is moved.
+const NO_CHANNEL: c_int = -1;
+
 /// What is to be started.
 struct Start<'a> {
     program: &'a Program<'a>,
@@ -228,8 +239,8 @@ struct Start<'a> {
     /// The directories to search, where the path has no slash.
     search: Option<*const c_char>,
     sockets: &'a [Slot],
-    /// None where it is only asked whether a start is possible.
-    channel: Option<BorrowedFd<'a>>,
+    /// [`NO_CHANNEL`] where it is only asked whether a start is possible.
+    channel: c_int,
     /// How many strings there are.
     arguments: usize,
     variables: usize,
@@ -253,7 +264,7 @@ impl<'a> Start<'a> {
         program: &'a Program<'a>,
         changes: &'a Changes<'a>,
         sockets: &'a [Slot],
-        channel: Option<BorrowedFd<'a>>,
+        channel: c_int,
         found: &mut dyn FnMut(StartError),
     ) -> Start<'a> {
         let path = match changes
@@ -341,12 +352,9 @@ impl<'a> Start<'a> {
             visit(slot.raw_fd(), to);
             to += 1;
         }
-        for fd in [self.channel, self.changes.executable]
-            .into_iter()
-            .flatten()
-        {
-            visit(fd.as_raw_fd(), to);
-            to += 1;
+        visit(self.channel, to);
+        if let Some(executable) = self.changes.executable {
+            visit(executable.as_raw_fd(), to + 1);
         }
         for (fd, to) in self.changes.stdio.iter().zip(0..) {
             if let Some(fd) = fd {

@@ -117,7 +117,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
             sys::set_fd_flags(to, 0)?;
         } else {
             // SAFETY: the table is this process' own, in which nobody owns anything.
-            unsafe { sys::dup3(from, to)? };
+            unsafe { sys::dup3(from, to, 0)? };
         }
     }
 

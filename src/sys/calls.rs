@@ -769,15 +769,15 @@ pub(crate) fn unshare_files() -> Result<(), Error> {
     unsafe { run(what, raw::CLONE_FILES as usize, []) }
 }
 
-/// dup3(from, to, 0).
+/// dup3(from, to, flags).
 ///
 /// # Safety
 ///
-/// 1. Nobody owns `to`.
-pub(crate) unsafe fn dup3(from: c_int, to: c_int) -> Result<(), Error> {
+/// 1. Nobody relies on what is at `to`.
+pub(crate) unsafe fn dup3(from: c_int, to: c_int, flags: u32) -> Result<(), Error> {
     let what = what(Operation::Dup, raw::__NR_dup3);
     // SAFETY: 1. is the caller's duty.
-    unsafe { run(what, from as usize, [to as usize, 0]) }
+    unsafe { run(what, from as usize, [to as usize, flags as usize]) }
 }
 
 /// fcntl(fd, F_SETFD, flags).
