@@ -43,11 +43,11 @@ fn fill(room: u64) -> Vec<OwnedFd> {
         current: limit.maximum,
         ..limit
     };
-    setrlimit(Resource::Nofile, limit.clone()).unwrap();
+    setrlimit(Resource::Nofile, limit).unwrap();
     let file = File::open("/dev/null").unwrap();
     let most = limit.maximum.unwrap().min(100_000) - room;
     let mut fds = Vec::new();
-    while fds.last().map_or(0, |fd| number(fd)) + 1 < most {
+    while fds.last().map_or(0, number) + 1 < most {
         fds.push(fcntl_dupfd_cloexec(&file, 3).unwrap());
     }
     fds
