@@ -5,12 +5,15 @@ use crate::text::{List, decimal};
 
 /// What the program says when it does not understand its arguments.
 pub const USAGE: &str = "\
-usage: gracenet-httpd [--tag TEXT] [--drain MS] [--max-connections N]
-  [--replace-stale] NETWORK ADDRESS [NETWORK ADDRESS]...
+usage: gracenet-httpd [OPTION]... NETWORK ADDRESS [NETWORK ADDRESS]...
 --tag TEXT  what answers carry
---drain MS  longest wait for open requests (30000)
---max-connections N  up to 1024 (256)
+--pid-file PATH  where the pid stands
 --replace-stale  take over a socket file on which nobody listens
+--max-connections N  up to 1024 (256)
+--drain MS  longest wait for open requests (30000)
+--ready-timeout MS  longest wait for a successor (10000)
+--probation MS  wait before the sockets are closed (0)
+--start-delay MS, --fail-start STATUS  for trying
 NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
 ";
 
@@ -28,14 +31,61 @@ pub const TAG: usize = 128;
 pub struct Options<'a> {
     /// What answers carry.
     pub tag: &'a [u8],
-    /// The longest wait for open requests, in milliseconds.
-    pub drain_ms: u64,
-    /// As many connections at a time.
-    pub max_connections: usize,
+    /// Where the pid is written; empty where it is not.
+    pub pid_file: &'a [u8],
     /// Whether a socket file that nobody listens on is replaced.
     pub replace_stale: bool,
     /// Networks and addresses to listen on; at least one.
     pub listeners: heapless::Vec<(&'a [u8], &'a [u8]), LISTENERS>,
+    /// By [`Number`].
+    numbers: [u32; NUMBERS.len()],
+}
+
+/// An option whose value is a number. In the order of [`OPTIONS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// As many connections at a time.
+    MaxConnections,
+    /// The longest wait for open requests, in milliseconds.
+    Drain,
+    /// How long a successor may take until it is ready, in milliseconds.
+    ReadyTimeout,
+    /// How long the sockets are kept when a successor is ready, in milliseconds.
+    Probation,
+    /// How long to wait before it becomes ready, in milliseconds.
+    StartDelay,
+    /// With which status to end instead of becoming ready; [`READY`] if not at
+    /// all.
+    FailStart,
+}
+
+/// No exit status: the start is not to fail.
+pub const READY: u32 = u32::MAX;
+
+/// The least, the most, and what holds where nothing is asked for, by [`Number`].
+const NUMBERS: [(u32, u32, u32); 6] = [
+    (1, CONNECTIONS as u32, 256),
+    (0, u32::MAX, 30_000),
+    (1, u32::MAX, 10_000),
+    (0, u32::MAX, 0),
+    (0, u32::MAX, 0),
+    (0, 255, READY),
+];
+
+/// The numbers come first, then the texts, then what has no value.
+const OPTIONS: List = List::new(
+    "--max-connections,--drain,--ready-timeout,--probation,--start-delay,--fail-start,\
+     --tag,--pid-file,--replace-stale,--,--help,-h",
+);
+
+/// Places in [`OPTIONS`] behind those of [`Number`].
+mod option {
+    pub(super) const TAG: usize = super::NUMBERS.len();
+    pub(super) const PID_FILE: usize = TAG + 1;
+    pub(super) const REPLACE_STALE: usize = TAG + 2;
+    pub(super) const DASHES: usize = TAG + 3;
+    pub(super) const HELP: usize = TAG + 4;
+    pub(super) const H: usize = TAG + 5;
 }
 
 /// What is wrong with the command line.
@@ -77,17 +127,22 @@ impl<'a> Options<'a> {
     /// `Options::new(tag)` — What holds where nothing is asked for.
     #[must_use]
     pub const fn new(tag: &'a [u8]) -> Self {
+        let [(.., a), (.., b), (.., c), (.., d), (.., e), (.., f)] = NUMBERS;
         Options {
             tag,
-            drain_ms: 30_000,
-            max_connections: 256,
+            pid_file: b"",
             replace_stale: false,
             listeners: heapless::Vec::new(),
+            numbers: [a, b, c, d, e, f],
         }
     }
-}
 
-const OPTIONS: List = List::new("--tag,--drain,--max-connections,--replace-stale,--,--help,-h");
+    /// `options.number(which)` — What was asked for, or what holds otherwise.
+    #[must_use]
+    pub fn number(&self, which: Number) -> u32 {
+        self.numbers.get(which as usize).copied().unwrap_or(0)
+    }
+}
 
 /// Those that carry streams, which HTTP needs.
 const NETWORKS: List = List::new("tcp,tcp4,tcp6,unix");
@@ -161,14 +216,14 @@ impl<'a> Reader<'a> {
         }
         let option = OPTIONS.place_of(name);
         match (option, value) {
-            (0..=2, Some(value)) => {
+            (..=option::PID_FILE, Some(value)) => {
                 self.argument = name;
                 return self.value(option, value);
             }
-            (0..=2, None) => self.waits = true,
-            (3, None) => self.options.replace_stale = true,
-            (4, None) => self.plain = true,
-            (5 | 6, _) => return Err(Reason::Help),
+            (..=option::PID_FILE, None) => self.waits = true,
+            (option::REPLACE_STALE, None) => self.options.replace_stale = true,
+            (option::DASHES, None) => self.plain = true,
+            (option::HELP | option::H, _) => return Err(Reason::Help),
             _ => return Err(Reason::Unknown),
         }
         Ok(())
@@ -195,17 +250,24 @@ impl<'a> Reader<'a> {
 
     fn value(&mut self, option: usize, value: &'a [u8]) -> Result<(), Reason> {
         self.value = value;
-        let number = decimal(value).unwrap_or(u64::MAX);
-        match option {
-            // It stands in a line of its own, which it must not end.
-            0 if value.len() <= TAG && !value.iter().any(u8::is_ascii_control) => {
-                self.options.tag = value;
+        if let (Some(place), Some(&(least, most, _))) =
+            (self.options.numbers.get_mut(option), NUMBERS.get(option))
+        {
+            let number = decimal(value).ok_or(Reason::Value)?;
+            if number < least.into() || number > most.into() {
+                return Err(Reason::Value);
             }
-            1 if number <= u32::MAX.into() => self.options.drain_ms = number,
-            2 if (1..=CONNECTIONS as u64).contains(&number) => {
-                self.options.max_connections = number as usize;
-            }
-            _ => return Err(Reason::Value),
+            *place = number as u32;
+        } else if option == option::PID_FILE && !value.is_empty() {
+            self.options.pid_file = value;
+        // It stands in a line of its own, which it must not end.
+        } else if option == option::TAG
+            && value.len() <= TAG
+            && !value.iter().any(u8::is_ascii_control)
+        {
+            self.options.tag = value;
+        } else {
+            return Err(Reason::Value);
         }
         Ok(())
     }
@@ -237,14 +299,26 @@ mod tests {
         )
     }
 
+    /// All of [`Number`], in their order.
+    fn numbers(options: &Options<'_>) -> [u32; 6] {
+        use Number::*;
+        [
+            MaxConnections,
+            Drain,
+            ReadyTimeout,
+            Probation,
+            StartDelay,
+            FailStart,
+        ]
+        .map(|which| options.number(which))
+    }
+
     #[test]
     fn defaults_are_those_of_the_usage_text() {
         let options = parse_line("tcp 127.0.0.1:0").unwrap();
-        assert_eq!((options.tag, options.drain_ms), (&b"built"[..], 30_000));
-        assert_eq!(
-            (options.max_connections, options.replace_stale),
-            (256, false)
-        );
+        assert_eq!((options.tag, options.pid_file), (&b"built"[..], &b""[..]));
+        assert_eq!(numbers(&options), [256, 30_000, 10_000, 0, 0, READY]);
+        assert!(!options.replace_stale);
         assert_eq!(
             options.listeners.as_slice(),
             [(&b"tcp"[..], &b"127.0.0.1:0"[..])]
@@ -253,15 +327,36 @@ mod tests {
 
     #[test]
     fn options_and_addresses_may_be_mixed() {
-        let line = "--tag two tcp :80 --drain=0 unix @x --max-connections 1024 --replace-stale";
+        let line = "--tag two tcp :80 --drain=0 unix @x --max-connections 1024 --replace-stale \
+                    --pid-file=/run/x=y --probation 5 --ready-timeout=4294967295 --fail-start 0 \
+                    --start-delay 7 --probation 6";
         let options = parse_line(line).unwrap();
-        assert_eq!((options.tag, options.drain_ms), (&b"two"[..], 0));
         assert_eq!(
-            (options.max_connections, options.replace_stale),
-            (1024, true)
+            (options.tag, options.pid_file),
+            (&b"two"[..], &b"/run/x=y"[..])
         );
+        assert_eq!(numbers(&options), [1024, 0, u32::MAX, 6, 7, 0]);
+        assert!(options.replace_stale);
         let addresses: Vec<_> = options.listeners.iter().map(|pair| pair.1).collect();
         assert_eq!(addresses, [&b":80"[..], b"@x"]);
+    }
+
+    /// Each number from its least to its most, and not beyond.
+    #[test]
+    fn numbers_have_their_ranges() {
+        for (name, (least, most, _)) in OPTIONS.words().zip(NUMBERS) {
+            let name = std::str::from_utf8(name).unwrap();
+            let (least, most) = (i64::from(least), i64::from(most));
+            for (number, fits) in [
+                (least - 1, false),
+                (least, true),
+                (most, true),
+                (most + 1, false),
+            ] {
+                let parsed = parse_line(&std::format!("{name}={number} tcp :80")).is_ok();
+                assert_eq!(parsed, fits, "{name} {number}");
+            }
+        }
     }
 
     #[test]
@@ -298,6 +393,8 @@ mod tests {
             ("--drain", Reason::Missing, "--drain", ""),
             ("--drain -1 tcp :80", Reason::Value, "--drain", "-1"),
             ("--drain= tcp :80", Reason::Value, "--drain", ""),
+            ("--pid-file= tcp :80", Reason::Value, "--pid-file", ""),
+            ("--pid-file", Reason::Missing, "--pid-file", ""),
             (
                 "--drain 4294967296 tcp :80",
                 Reason::Value,

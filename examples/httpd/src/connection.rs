@@ -4,11 +4,14 @@
 //! loop turn while there is nothing to do about it. The price: an edge must be
 //! remembered until it has been used up, which is when the kernel says EAGAIN.
 
-use gracenet_httpd::http::{Identity, Method, Parser, Progress, Reply, Status};
+use gracenet_httpd::http::{Method, Parser, Progress, Reply, Status};
 use gracenet_httpd::text::Text;
 use rustix::fd::OwnedFd;
 
-use crate::sys::{self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_PEEK};
+use crate::around::Around;
+use crate::sys::{
+    self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_MORE, MSG_PEEK, Memory,
+};
 
 /// How long a connection may stay without a request, in milliseconds.
 const IDLE: u64 = 15_000;
@@ -26,24 +29,8 @@ const LINGER: u64 = 2_000;
 /// How much is done for one connection before the others get their turn.
 const STEPS: u32 = 32;
 
-/// How much is read at a time.
-pub(crate) const SCRATCH: usize = 4096;
-
 /// As a constant, it is written over the last one, not made and then copied.
 const FRESH: Parser = Parser::new();
-
-/// What a connection is to be told about everything else.
-#[derive(Debug)]
-pub(crate) struct Around<'a> {
-    /// CLOCK_MONOTONIC in milliseconds.
-    pub(crate) now: u64,
-    /// Answers are to be the last ones.
-    pub(crate) draining: bool,
-    /// Who answers.
-    pub(crate) identity: Identity<'a>,
-    /// Room for what is read, of use only while it is being read.
-    pub(crate) scratch: &'a mut [u8; SCRATCH],
-}
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +54,8 @@ pub(crate) struct Connection {
     phase: Phase,
     parser: Parser,
     reply: Reply,
+    /// The body of an answer that cannot be made again.
+    page: Option<Memory>,
     /// Bytes of the present answer that the kernel has taken.
     sent: usize,
     /// Bytes of the body that have not come yet.
@@ -86,6 +75,7 @@ impl Connection {
             phase: Phase::Head,
             parser: FRESH,
             reply: Reply::last(Status::Continue, false),
+            page: None,
             sent: 0,
             body: 0,
             pipelined: false,
@@ -203,6 +193,15 @@ impl Connection {
     }
 
     fn answer(&mut self, mut reply: Reply, around: &Around<'_>) {
+        if reply.has_page() {
+            match around.page() {
+                Ok((page, length)) => {
+                    reply.length = length;
+                    self.page = (!reply.head_only).then_some(page);
+                }
+                Err(_) => reply.status = Status::ServiceUnavailable,
+            }
+        }
         // A request that is here already is answered, too.
         reply.close |= around.draining && !self.pipelined;
         self.reply = reply;
@@ -215,15 +214,28 @@ impl Connection {
         self.deadline = deadline;
     }
 
-    fn write(&mut self, around: &Around<'_>) -> Result<(), Errno> {
+    fn write(&mut self, around: &mut Around<'_>) -> Result<(), Errno> {
         let mut text = Text::new();
         self.reply.render(&around.identity, &mut text);
-        let rest = text.as_bytes().get(self.sent..).unwrap_or_default();
-        let sent = sys::send(&self.socket, rest)? as usize;
-        self.sent += sent;
-        if sent < rest.len() {
+        let mut total = text.len();
+        let mut rest = text.as_bytes().get(self.sent..).unwrap_or_default();
+        if let Some(page) = &self.page {
+            if rest.is_empty() {
+                let come = page.read_at(around.scratch, self.sent - total)? as usize;
+                rest = around.scratch.get(..come).unwrap_or_default();
+            }
+            total += self.reply.length as usize;
+        }
+        // What follows at once is not to wait until the client has confirmed this.
+        let more = self.sent + rest.len() < total;
+        let flags = if more { MSG_MORE } else { 0 };
+        self.sent += sys::send(&self.socket, rest, flags)? as usize;
+        if self.sent < total {
             self.deadline = around.now + WRITE;
-        } else if self.reply.status == Status::Continue {
+            return Ok(());
+        }
+        self.page = None;
+        if self.reply.status == Status::Continue {
             self.begin(Phase::Body, around.now + REQUEST);
         } else if self.reply.close {
             sys::end(&self.socket)?;

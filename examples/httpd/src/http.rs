@@ -4,7 +4,8 @@
 //! on. So a connection needs no buffer, a head may come in any number of
 //! pieces, and a client that sends it slowly costs no more than one that does
 //! not. An answer is likewise never kept: [`Reply::render`] makes it again when
-//! the rest of it has to be sent.
+//! the rest of it has to be sent. The one whose body changes from one moment to
+//! the next has its body elsewhere.
 
 use crate::text::{List, Text, decimal};
 
@@ -46,6 +47,8 @@ pub enum Status {
     HeaderFieldsTooLarge,
     /// A method that is none of HTTP's, or a transfer coding.
     NotImplemented,
+    /// There is no room for the answer.
+    ServiceUnavailable,
     /// Another HTTP than 1.
     VersionNotSupported,
 }
@@ -62,7 +65,8 @@ impl Status {
 const STATUSES: List = List::new(
     "100 Continue,200 OK,400 Bad Request,404 Not Found,405 Method Not Allowed,\
      408 Request Timeout,413 Content Too Large,414 URI Too Long,417 Expectation Failed,\
-     431 Request Header Fields Too Large,501 Not Implemented,505 HTTP Version Not Supported",
+     431 Request Header Fields Too Large,501 Not Implemented,\
+     503 Service Unavailable,505 HTTP Version Not Supported",
 );
 
 /// The method of a request, as far as it makes a difference here.
@@ -89,6 +93,8 @@ pub enum Target {
     Info,
     /// `/healthz`
     Health,
+    /// `/status`
+    Status,
     /// The server itself, which is `*` or what CONNECT names; and `/sleep/<ms>`
     /// with more than [`LONGEST_SLEEP`].
     Impossible,
@@ -130,7 +136,8 @@ impl Request {
         let refused = self.expects_continue && status != Status::Ok;
         Reply {
             status,
-            health: self.target == Target::Health,
+            target: self.target,
+            length: 0,
             head_only: self.method == Method::Head,
             close: refused || !self.keep,
             old: self.old,
@@ -319,7 +326,7 @@ pub struct Parser {
 const METHODS: List = List::new("GET,HEAD,CONNECT,POST,PUT,DELETE,OPTIONS,TRACE,PATCH");
 
 /// The last one begins a path.
-const PATHS: List = List::new(",healthz,sleep/");
+const PATHS: List = List::new(",healthz,status,sleep/");
 
 const VERSION: List = List::new("HTTP/");
 
@@ -468,9 +475,10 @@ impl Parser {
         match PATHS.place_of(path) {
             0 => target = Target::Info,
             1 => target = Target::Health,
+            2 => target = Target::Status,
             _ => {
                 let (sleep, digits) = path.split_at_checked(6).unwrap_or_default();
-                if PATHS.place_of(sleep) == 2
+                if PATHS.place_of(sleep) == 3
                     && let Some(milliseconds) = decimal(digits)
                 {
                     target = Target::Impossible;
@@ -640,8 +648,10 @@ pub struct Identity<'a> {
 pub struct Reply {
     /// The status. The body says it, unless it is 200.
     pub status: Status,
-    /// The body is that of `/healthz`; otherwise it says who answers.
-    pub health: bool,
+    /// What a body is about that does not say the status.
+    pub target: Target,
+    /// Bytes of the body of [`Target::Status`], which the caller has.
+    pub length: u64,
     /// The request is HEAD: the length is said, the body is not sent.
     pub head_only: bool,
     /// The connection ends after this answer.
@@ -657,33 +667,46 @@ impl Reply {
     pub const fn last(status: Status, head_only: bool) -> Self {
         Reply {
             status,
-            health: false,
+            target: Target::Nothing,
+            length: 0,
             head_only,
             close: true,
             old: false,
         }
     }
 
+    /// `reply.has_page()` — Whether the caller has the body.
+    #[must_use]
+    pub fn has_page(&self) -> bool {
+        self.status == Status::Ok && self.target == Target::Status
+    }
+
     /// `reply.render(identity, text)` — Appends all of its bytes, which are the same
-    /// each time.
+    /// each time, except for a body that the caller has.
     #[inline(never)]
     pub fn render(&self, identity: &Identity<'_>, answer: &mut Text) {
         let status = self.status.text();
         answer.push("HTTP/1.1 ").push(status);
         if self.status != Status::Continue {
             let mut body = Text::new();
-            if self.status != Status::Ok {
-                body.push(status);
-            } else if self.health {
-                body.push("ok");
+            let mut kind = "text/plain; charset=utf-8";
+            let mut length = self.length;
+            if self.has_page() {
+                kind = "application/json";
             } else {
-                body.push("pid=").number(identity.pid.into());
-                body.push(" generation=").number(identity.generation.into());
-                body.push(" tag=").push(identity.tag);
+                if self.status != Status::Ok {
+                    body.push(status);
+                } else if self.target == Target::Health {
+                    body.push("ok");
+                } else {
+                    body.push("pid=").number(identity.pid.into());
+                    body.push(" generation=").number(identity.generation.into());
+                    body.push(" tag=").push(identity.tag);
+                }
+                length = body.push("\n").len() as u64;
             }
-            body.push("\n");
-            answer.push("\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: ");
-            answer.number(body.len() as u64);
+            answer.push("\r\nContent-Type: ").push(kind);
+            answer.push("\r\nContent-Length: ").number(length);
             if self.status == Status::MethodNotAllowed {
                 answer.push("\r\nAllow: GET, HEAD");
             }

@@ -1,5 +1,5 @@
 //! The parts of `gracenet-httpd` that touch nothing outside: text in a fixed
-//! buffer, HTTP, the command line, the table of connections. The program around
+//! buffer, HTTP, JSON, the command line, the table of connections. The program around
 //! them is in `main.rs`.
 
 #![no_std]
@@ -9,5 +9,6 @@ extern crate std;
 
 pub mod args;
 pub mod http;
+pub mod json;
 pub mod table;
 pub mod text;

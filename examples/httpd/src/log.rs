@@ -5,9 +5,6 @@ use gracenet_httpd::text::Text;
 
 use crate::sys::{self, Errno};
 
-/// No number belongs to the text.
-pub(crate) const NONE: u64 = u64::MAX;
-
 /// The lines of this process.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Log {
@@ -24,22 +21,16 @@ impl Log {
         line
     }
 
-    /// Writes a line: a text, and a number unless it is [`NONE`].
+    /// Writes a line.
     #[inline(never)]
-    pub(crate) fn say(self, text: &str, number: u64) {
-        self.fail(b"", "", text, number);
+    pub(crate) fn say(self, text: &str) {
+        write(self.begin().push(text));
     }
 
-    /// Writes a line about something that failed: what, of whom, why, and a number
-    /// unless it is [`NONE`].
+    /// Writes a line about something that failed: what, and why.
     #[inline(never)]
-    pub(crate) fn fail(self, what: &[u8], whose: &str, why: &str, number: u64) {
-        let mut line = self.begin();
-        line.push(what).push(whose).push(why);
-        if number != NONE {
-            line.number(number);
-        }
-        write(&mut line);
+    pub(crate) fn fail(self, what: &str, why: &Text) {
+        write(self.begin().push(what).push(why.as_bytes()));
     }
 }
 
@@ -54,7 +45,7 @@ pub(crate) fn write(line: &mut Text) {
 #[inline(never)]
 pub(crate) fn print(mut text: &[u8]) {
     while !text.is_empty() {
-        match sys::write_to_stderr(text) {
+        match sys::write(2, text) {
             Ok(written) if written > 0 => text = text.get(written as usize..).unwrap_or_default(),
             Err(Errno::INTR) => {}
             _ => return,

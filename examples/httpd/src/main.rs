@@ -2,6 +2,46 @@
 //! without an allocator, that replaces itself with a new build of itself and
 //! drops no connection.
 //!
+//! ```text
+//! gracenet-httpd [OPTION]... NETWORK ADDRESS [NETWORK ADDRESS]...
+//! ```
+//!
+//! It listens on up to eight addresses, whose network is `tcp`, `tcp4`, `tcp6` or
+//! `unix`. SIGUSR2 and SIGHUP start a successor, SIGTERM and SIGINT end it once
+//! those who are connected have been served; the second one ends it at once.
+//!
+//! | option | meaning | default |
+//! | --- | --- | --- |
+//! | `--tag TEXT` | what answers carry, up to 128 bytes | that of the build |
+//! | `--pid-file PATH` | gets the pid when it is ready, again if a successor fails on probation, and is removed at the end if it still has it | none |
+//! | `--replace-stale` | a unix socket's file on which nobody listens is replaced | |
+//! | `--max-connections N` | as many at a time, up to 1024; others wait in the kernel | 256 |
+//! | `--drain MS` | how long open requests are waited for at the end | 30000 |
+//! | `--ready-timeout MS` | how long a successor may take until it is ready, at least 1 | 10000 |
+//! | `--probation MS` | how long the sockets are kept after that, without accepting; a successor that ends meanwhile, however it does, is one that failed, and the old process accepts again | 0 |
+//! | `--start-delay MS` | for trying: how long it takes to become ready | 0 |
+//! | `--fail-start STATUS` | for trying: it exits with this status, 0 to 255, when it would become ready | |
+//!
+//! With `--probation`, a process starts no successor while its predecessor lives:
+//! that one would take its end for a failure.
+//!
+//! | path | answer |
+//! | --- | --- |
+//! | `/` | one line: pid, generation, tag |
+//! | `/sleep/MS` | the same after so long, up to a minute |
+//! | `/healthz` | `ok` |
+//! | `/status` | JSON: see below |
+//!
+//! `/status` is an object with the numbers `generation`, `pid`, `uptime_ms` and
+//! `connections`, which are those that are open now, and with `draining`, a boolean.
+//! `restarts` has `done`, the restarts that led to this process; `failed`, those
+//! that this process has tried in vain; and `last_error`, a string with the log's
+//! words about the last of these, or null. `sockets` is an array, empty when it is
+//! draining, of objects with the strings `name`, `network` and `address`, the boolean
+//! `inherited`, and `accept_queue`: an object with its `length` and its `limit`, as
+//! TCP_INFO has them, or null for a unix socket, of which the kernel does not say
+//! them. What is no UTF-8 in a name or an address is U+FFFD there.
+//!
 //! `unsafe` is allowed in this file for what the kernel left on the stack, for
 //! the inherited fds, and for the table's place in memory.
 
@@ -11,6 +51,7 @@
 #![no_main]
 #![allow(unsafe_code)]
 
+mod around;
 mod connection;
 mod log;
 mod report;
@@ -18,17 +59,18 @@ mod server;
 mod sys;
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Args, Handle, ListenError, ListenOptions, Net, NetView, Program};
+use gracenet::{Args, Handle, ListenError, ListenOptions, Net, Program};
 use gracenet_httpd::args::{self, LISTENERS, Options, Reader, Reason};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
 use gracenet_start::exit;
 
-use crate::connection::{Around, Connection, SCRATCH};
+use crate::around::{Around, SCRATCH, put_address};
+use crate::connection::Connection;
 use crate::log::Log;
 use crate::report::Report as _;
-use crate::server::{Server, State};
+use crate::server::{CANNOT_SERVE, Server, State};
 use crate::sys::Epoll;
 
 /// What this build says of itself, unless the command line knows better.
@@ -104,7 +146,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
         Err(error) => {
-            error.report(log, b"cannot inherit: ");
+            log.fail("cannot inherit: ", &error.words());
             exit(1);
         }
     };
@@ -118,7 +160,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     ]) {
         Ok(signals) => signals,
         Err(error) => {
-            error.report(log, b"");
+            log.fail("", &error.words());
             exit(1);
         }
     };
@@ -132,14 +174,21 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
                 let _ = listeners.push(listener);
                 let mut line = log.begin();
                 line.push("listening ").push(network).push(" ");
-                describe(&net, listener, address, &mut line);
+                if let Some(entry) = net.get(listener) {
+                    put_address(entry.local_port(), address, &mut line);
+                    line.push(if entry.is_inherited() {
+                        " (inherited)"
+                    } else {
+                        " (fresh)"
+                    });
+                }
                 log::write(&mut line);
             }
             Err(error) => {
-                let mut what = Text::new();
-                what.push("cannot listen ").push(network).push(" ");
-                what.push(address).push(": ");
-                error.report(log, what.as_bytes());
+                let mut line = log.begin();
+                line.push("cannot listen ").push(network).push(" ");
+                line.push(address).push(": ");
+                log::write(line.push(error.words().as_bytes()));
                 if matches!(error, ListenError::Address(_)) {
                     log::print(args::USAGE.as_bytes());
                     exit(2);
@@ -151,7 +200,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let epoll = match Epoll::new() {
         Ok(epoll) => epoll,
         Err(errno) => {
-            errno.report(log, CANNOT_SERVE);
+            log.fail(CANNOT_SERVE, &errno.words());
             exit(1);
         }
     };
@@ -166,50 +215,24 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let mut server = Server {
         log,
         program,
-        options,
-        net: &mut net,
-        listeners: &listeners,
         signals: &signals,
         epoll,
         clients: &mut room.clients,
         around: Around {
             now: 0,
+            started: 0,
             draining: false,
             identity,
             scratch: &mut room.scratch,
+            options,
+            net: &mut net,
+            listeners: &listeners,
+            connections: 0,
+            failed: 0,
+            last_error: Text::new(),
         },
         state: State::new(),
+        pid_file: None,
     };
-    if let Err(errno) = server.begin() {
-        errno.report(log, CANNOT_SERVE);
-        exit(1);
-    }
-    log.say("ready", log::NONE);
     exit(server.run())
-}
-
-const CANNOT_SERVE: &[u8] = b"cannot serve";
-
-/// Where it listens, and since when. It is said as it was asked for, but for the
-/// port: for port 0 only the kernel knows which.
-#[inline(never)]
-fn describe(net: &NetView, listener: Handle, asked: &[u8], line: &mut Text) {
-    let Some(entry) = net.get(listener) else {
-        return;
-    };
-    match entry.local_port() {
-        Some(port) => {
-            let written = asked.iter().rev().take_while(|&&byte| byte != b':').count();
-            line.push(asked.get(..asked.len() - written).unwrap_or_default());
-            line.number(port.into());
-        }
-        None => {
-            line.push(asked);
-        }
-    }
-    line.push(if entry.is_inherited() {
-        " (inherited)"
-    } else {
-        " (fresh)"
-    });
 }

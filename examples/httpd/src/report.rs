@@ -6,66 +6,74 @@
 
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
 
-use crate::log::{Log, NONE};
+use gracenet_httpd::text::Text;
+
 use crate::sys::Errno;
 
-/// An error that a line of the log can carry: `bind: os error 98`.
+/// An error that a line of the log can carry.
 pub(crate) trait Report {
-    /// Writes the line: what could not be done, and why.
-    fn report(&self, log: Log, what: &[u8]);
+    /// What has failed, and why: `bind: os error 98`.
+    fn words(&self) -> Text;
+}
+
+/// No number belongs to the text.
+const NONE: u64 = u64::MAX;
+
+#[inline(never)]
+fn words(whose: &str, why: &str, number: u64) -> Text {
+    let mut words = Text::new();
+    words.push(whose).push(why);
+    if number != NONE {
+        words.number(number);
+    }
+    words
 }
 
 impl Report for Errno {
-    fn report(&self, log: Log, what: &[u8]) {
-        log.fail(what, "", ": os error ", self.0.into());
+    fn words(&self) -> Text {
+        words("", "os error ", self.0.into())
     }
 }
 
 impl Report for Error {
     #[inline(never)]
-    fn report(&self, log: Log, what: &[u8]) {
+    fn words(&self) -> Text {
         let number = self.raw_os_error().unsigned_abs();
-        log.fail(
-            what,
-            self.operation().as_str(),
-            ": os error ",
-            number.into(),
-        );
+        words(self.operation().as_str(), ": os error ", number.into())
     }
 }
 
 impl Report for InheritError {
-    fn report(&self, log: Log, what: &[u8]) {
+    fn words(&self) -> Text {
         let (text, number) = match self {
-            InheritError::Failed(error) => return error.report(log, what),
+            InheritError::Failed(error) => return error.words(),
             InheritError::Variable(error) => {
                 let text = " is not a number in range, at byte ";
-                return log.fail(what, error.name(), text, error.at() as u64);
+                return words(error.name(), text, error.at() as u64);
             }
             InheritError::BadFd { fd, .. } => ("not open: fd ", fd.unsigned_abs().into()),
             InheritError::TooMany { count, .. } => ("no room for so many: ", (*count).into()),
             _ => ("LISTEN_FDNAMES does not name the sockets", NONE),
         };
-        log.fail(what, "", text, number);
+        words("", text, number)
     }
 }
 
 impl Report for ListenError {
-    #[inline(never)]
-    fn report(&self, log: Log, what: &[u8]) {
+    fn words(&self) -> Text {
         let (text, number) = match self {
-            ListenError::Failed(error) => return error.report(log, what),
+            ListenError::Failed(error) => return error.words(),
             ListenError::Address(error) => ("not understood, at byte ", error.at() as u64),
             _ => ("no room for another socket", NONE),
         };
-        log.fail(what, "", text, number);
+        words("", text, number)
     }
 }
 
 impl Report for StartError {
-    fn report(&self, log: Log, what: &[u8]) {
+    fn words(&self) -> Text {
         let (text, number) = match self {
-            StartError::Failed(error) => return error.report(log, what),
+            StartError::Failed(error) => return error.words(),
             StartError::InProgress => ("already in progress", NONE),
             StartError::NoProgram => ("no program to start", NONE),
             StartError::TooLarge => ("environment too large", NONE),
@@ -73,21 +81,20 @@ impl Report for StartError {
             StartError::NotOurs(index) => ("not ours any more: socket ", *index as u64),
             _ => ("vanished before execve", NONE),
         };
-        log.fail(what, "", text, number);
+        words("", text, number)
     }
 }
 
 impl Report for Failure {
-    #[inline(never)]
-    fn report(&self, log: Log, what: &[u8]) {
+    fn words(&self) -> Text {
         let (text, number) = match self {
-            Failure::Failed(error) => return error.report(log, what),
+            Failure::Failed(error) => return error.words(),
             Failure::Exited(status) => ("exited with status ", status.unsigned_abs().into()),
             Failure::Killed(signal) => ("killed by signal ", signal.unsigned_abs().into()),
             Failure::ClosedChannel => ("closed its channel", NONE),
             Failure::TimedOut => ("not ready in time", NONE),
             _ => ("ended", NONE),
         };
-        log.fail(what, "", text, number);
+        words("", text, number)
     }
 }

@@ -3,22 +3,22 @@
 use core::mem::MaybeUninit;
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Deadline, Handle, NetView, Program, monotonic_ms};
-use gracenet_httpd::args::{LISTENERS, Options};
+use gracenet::{Deadline, PidFile, Program, monotonic_ms};
+use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
+use gracenet_httpd::text::Text;
+use gracenet_start::exit;
 use linux_raw_sys::errno::{
     EAGAIN, ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
     ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO,
 };
 use rustix::fd::{AsFd, OwnedFd};
 
-use crate::connection::{Around, Connection};
-use crate::log::{self, Log, NONE};
+use crate::around::Around;
+use crate::connection::Connection;
+use crate::log::{self, Log};
 use crate::report::Report as _;
 use crate::sys::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Epoll, Errno};
-
-/// How long a successor may take until it is ready, in milliseconds.
-const READY: u64 = 10_000;
 
 /// How long accepting rests when the kernel has no room for another socket, if
 /// no connection ends before.
@@ -47,14 +47,27 @@ const LISTENER: usize = PLACES + 2;
 pub(crate) struct Server<'a> {
     pub(crate) log: Log,
     pub(crate) program: &'a Program<'a>,
-    pub(crate) options: &'a Options<'a>,
-    pub(crate) net: &'a mut NetView,
-    pub(crate) listeners: &'a [Handle],
     pub(crate) signals: &'a Signals,
     pub(crate) epoll: Epoll,
     pub(crate) clients: &'a mut Table<Connection>,
     pub(crate) around: Around<'a>,
     pub(crate) state: State,
+    pub(crate) pid_file: Option<PidFile<'a>>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It is not ready, and accepts nobody.
+    Starting,
+    /// It serves.
+    Serving,
+    /// It serves, and so will a successor.
+    Upgrading,
+    /// The successor serves, and may still fail.
+    Probation,
+    /// It ends when everybody has been served.
+    Draining,
 }
 
 /// What the server is about. A time is [`NEVER`] where there is nothing to wait
@@ -69,8 +82,9 @@ pub(crate) struct State {
     complain_at: u64,
     /// No client is to be looked after earlier.
     earliest: u64,
-    /// Until when the successor must be ready.
-    upgrade: Deadline,
+    phase: Phase,
+    /// Until when the successor must be ready, or hold out.
+    successor: Deadline,
     /// Until when everything must be closed.
     drain: u64,
     terminated: bool,
@@ -83,7 +97,8 @@ impl State {
             resume_at: NEVER,
             complain_at: 0,
             earliest: NEVER,
-            upgrade: Deadline::NEVER,
+            phase: Phase::Starting,
+            successor: Deadline::NEVER,
             drain: NEVER,
             terminated: false,
         }
@@ -91,26 +106,44 @@ impl State {
 }
 
 impl Server<'_> {
-    /// Begins to accept, and tells the predecessor, if there is one, that it can go.
-    #[inline(never)]
-    pub(crate) fn begin(&mut self) -> Result<(), Errno> {
-        self.epoll.add(&self.signals.as_fd(), SIGNAL, EPOLLIN)?;
-        self.set_accepting(true)?;
-        Ok(self.net.ready()?)
+    /// Serves until there is nothing left to do: the exit status.
+    pub(crate) fn run(&mut self) -> i32 {
+        let mut status = 0;
+        if let Err(errno) = self.turn() {
+            self.log.fail(CANNOT_SERVE, &errno.words());
+            status = 1;
+        }
+        if let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
+            self.log.fail(PID_FILE, &error.words());
+        }
+        status
     }
 
-    /// Serves until there is nothing left to do: the exit status.
     #[inline(never)]
-    pub(crate) fn run(&mut self) -> i32 {
+    fn turn(&mut self) -> Result<(), Errno> {
+        self.epoll.add(&self.signals.as_fd(), SIGNAL, EPOLLIN)?;
+        let now = monotonic_ms();
+        self.around.now = now;
+        self.around.started = now;
+        self.state.resume_at = now + self.number(Number::StartDelay);
         let mut room = [const { MaybeUninit::uninit() }; EVENTS];
         loop {
+            if self.state.resume_at <= self.around.now {
+                self.state.resume_at = NEVER;
+                match self.state.phase {
+                    Phase::Starting => self.begin()?,
+                    Phase::Serving | Phase::Upgrading => {
+                        if self.set_accepting(true).is_err() {
+                            self.pause(self.around.now + PAUSE);
+                        }
+                    }
+                    Phase::Probation | Phase::Draining => {}
+                }
+            }
             let events = match self.epoll.wait(&mut room, self.wait_ms()) {
                 Ok(events) => events,
                 Err(Errno::INTR) => &[],
-                Err(errno) => {
-                    errno.report(self.log, b"epoll_wait");
-                    return 1;
-                }
+                Err(errno) => return Err(errno),
             };
             self.around.now = monotonic_ms();
             let mut others = 0_u32;
@@ -126,7 +159,7 @@ impl Server<'_> {
             // client that has just ended to a new one, which the next event would
             // be taken for.
             if others & 1 << (SIGNAL - PLACES) != 0 && self.read_signals() {
-                return 0;
+                return Ok(());
             }
             for index in 0..LISTENERS {
                 if others >> (LISTENER - PLACES + index) & 1 != 0 {
@@ -135,24 +168,49 @@ impl Server<'_> {
             }
             self.look_after_successor();
             self.look_after_clients();
-            if self.state.resume_at <= self.around.now {
-                self.state.resume_at = NEVER;
-                if !self.around.draining && self.set_accepting(true).is_err() {
-                    self.pause(self.around.now + PAUSE);
-                }
-            }
             if self.around.draining && self.clients.is_empty() {
-                self.log.say("drained", NONE);
-                return 0;
+                self.log.say("drained");
+                return Ok(());
             }
         }
+    }
+
+    /// Begins to accept, and tells the predecessor, if there is one, that it can go.
+    fn begin(&mut self) -> Result<(), Errno> {
+        let status = self.number(Number::FailStart);
+        if status != args::READY.into() {
+            self.log.say("failing, as asked");
+            exit(status as i32);
+        }
+        self.set_accepting(true)?;
+        self.around.net.ready()?;
+        self.state.phase = Phase::Serving;
+        self.log.say("ready");
+        self.write_pid_file();
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn write_pid_file(&mut self) {
+        let path = self.around.options.pid_file;
+        if path.is_empty() {
+            return;
+        }
+        match PidFile::write(path) {
+            Ok(written) => self.pid_file = Some(written),
+            Err(error) => self.log.fail(PID_FILE, &error.words()),
+        }
+    }
+
+    fn number(&self, which: Number) -> u64 {
+        self.around.options.number(which).into()
     }
 
     /// How long there is nothing to do, if nothing happens.
     fn wait_ms(&self) -> u32 {
         let state = &self.state;
         let mut until = state.earliest.min(state.resume_at).min(state.drain);
-        if state.upgrade != Deadline::NEVER {
+        if matches!(state.phase, Phase::Upgrading | Phase::Probation) {
             until = until.min(self.around.now + TICK);
         }
         until.saturating_sub(self.around.now).min(LONGEST_WAIT) as u32
@@ -163,18 +221,18 @@ impl Server<'_> {
     /// Accepts what waits, as far as there is room.
     #[inline(never)]
     fn accept(&mut self, index: usize) {
-        let Some(&listener) = self.listeners.get(index) else {
+        let Some(&listener) = self.around.listeners.get(index) else {
             return;
         };
         for _ in 0..ACCEPTS {
             if !self.state.accepting {
                 return;
             }
-            if self.clients.len() >= self.options.max_connections {
+            if self.clients.len() as u64 >= self.number(Number::MaxConnections) {
                 // A connection's end resumes.
                 return self.pause(NEVER);
             }
-            let error = match self.net.accept(listener) {
+            let error = match self.around.net.accept(listener) {
                 Ok(socket) => {
                     self.admit(socket);
                     continue;
@@ -191,7 +249,7 @@ impl Server<'_> {
                 _ => {
                     let later = self.around.now + PAUSE;
                     if self.state.complain_at <= self.around.now {
-                        error.report(self.log, b"");
+                        self.log.fail("", &error.words());
                         self.state.complain_at = later;
                     }
                     return self.pause(later);
@@ -220,6 +278,7 @@ impl Server<'_> {
     /// Lets a client do something, and does what it says then.
     #[inline(never)]
     fn client(&mut self, place: usize, events: u32) {
+        self.around.connections = self.clients.len();
         let Some(client) = self.clients.thing(place) else {
             return;
         };
@@ -246,7 +305,9 @@ impl Server<'_> {
         }
         if self.state.drain <= now && !self.clients.is_empty() {
             let cut = self.clients.len() as u64;
-            self.log.say("drain deadline: connections closed: ", cut);
+            let mut line = self.log.begin();
+            line.push("drain deadline: connections closed: ");
+            log::write(line.number(cut));
             for place in 0..PLACES {
                 self.clients.remove(place);
             }
@@ -269,8 +330,8 @@ impl Server<'_> {
             return Ok(());
         }
         self.state.accepting = accepting;
-        for (index, &listener) in self.listeners.iter().enumerate() {
-            let socket = self.net.borrow(listener)?;
+        for (index, &listener) in self.around.listeners.iter().enumerate() {
+            let socket = self.around.net.borrow(listener)?;
             if accepting {
                 self.epoll.add(&socket, LISTENER + index, EPOLLIN)?;
             } else {
@@ -288,9 +349,10 @@ impl Server<'_> {
         // Out of epoll before they are closed: while the successor has them, epoll
         // would go on to report a number that is another's by then.
         self.pause(NEVER);
-        self.net.retire();
+        self.around.net.retire();
         self.around.draining = true;
-        self.state.drain = self.around.now + self.options.drain_ms;
+        self.state.phase = Phase::Draining;
+        self.state.drain = self.around.now + self.number(Number::Drain);
     }
 
     // Signals and the successor.
@@ -316,6 +378,8 @@ impl Server<'_> {
 
     #[inline(never)]
     fn terminate(&mut self) {
+        // It may just have become ready: then it is the one who serves.
+        self.look_after_successor();
         if self.around.draining {
             return;
         }
@@ -323,25 +387,36 @@ impl Server<'_> {
         for index in 0..LISTENERS {
             self.accept(index);
         }
-        if self.state.upgrade != Deadline::NEVER
-            && let Some(successor) = self.net.successor()
+        if self.state.phase == Phase::Upgrading
+            && let Some(successor) = self.around.net.successor()
         {
             successor.kill();
         }
-        self.log.say("terminating", NONE);
+        self.log.say("terminating");
         self.drain();
     }
 
     fn start_successor(&mut self) {
-        if self.around.draining {
-            return;
+        match self.state.phase {
+            Phase::Serving => {}
+            Phase::Starting => return self.log.say("not ready yet"),
+            Phase::Upgrading | Phase::Probation => {
+                return self.log.say("successor already in progress");
+            }
+            Phase::Draining => return,
         }
-        if self.state.upgrade != Deadline::NEVER {
-            return self.log.say("successor already in progress", NONE);
+        // Were we to end before its probation of us does, it would serve again.
+        if self.number(Number::Probation) > 0
+            && let Some(predecessor) = self.around.net.predecessor()
+            && predecessor.is_gone() == Ok(false)
+        {
+            return self.log.say("predecessor has not ended");
         }
-        match self.net.start_process(self.program) {
+        let timeout = self.number(Number::ReadyTimeout);
+        match self.around.net.start_process(self.program) {
             Ok(successor) => {
-                self.state.upgrade = Deadline::after_ms(READY);
+                self.state.phase = Phase::Upgrading;
+                self.state.successor = Deadline::after_ms(timeout);
                 // Edge-triggered, so that they say nothing twice: nobody takes them
                 // out before they are closed.
                 for fd in [successor.channel(), successor.pidfd()]
@@ -353,29 +428,58 @@ impl Server<'_> {
                 let pid = successor.pid();
                 self.log_successor(pid, " started");
             }
-            Err(error) => error.report(self.log, FAILED),
+            Err(error) => self.has_failed("", error.words()),
         }
     }
 
+    #[inline(never)]
     fn look_after_successor(&mut self) {
-        if self.state.upgrade == Deadline::NEVER {
-            return;
-        }
-        let Some(successor) = self.net.successor() else {
+        let phase = self.state.phase;
+        let Some(successor) = self.around.net.successor() else {
             return;
         };
-        let Some(outcome) = successor.try_wait(self.state.upgrade) else {
-            return;
+        let outcome = match phase {
+            Phase::Upgrading => successor.try_wait(self.state.successor),
+            Phase::Probation => successor.try_probation(self.state.successor),
+            _ => return,
         };
-        self.state.upgrade = Deadline::NEVER;
+        let pid = successor.pid();
         match outcome {
-            Ok(()) => {
-                let pid = successor.pid();
-                self.log_successor(pid, " ready");
-                self.drain();
+            None => {}
+            Some(Err(failure)) => {
+                self.state.phase = Phase::Serving;
+                let mut accepts = "";
+                if phase == Phase::Probation {
+                    accepts = "accepting again, ";
+                    self.state.resume_at = 0;
+                    self.write_pid_file();
+                }
+                self.has_failed(accepts, failure.words());
             }
-            Err(failure) => failure.report(self.log, FAILED),
+            Some(Ok(())) => {
+                let probation = self.number(Number::Probation);
+                if phase == Phase::Probation {
+                    return self.drain();
+                }
+                self.log_successor(pid, " ready");
+                if probation == 0 {
+                    return self.drain();
+                }
+                self.pause(NEVER);
+                self.state.phase = Phase::Probation;
+                self.state.successor = Deadline::after_ms(probation);
+            }
         }
+    }
+
+    /// A restart has come to nothing.
+    #[inline(never)]
+    fn has_failed(&mut self, before: &str, why: Text) {
+        let mut line = self.log.begin();
+        line.push(before).push("successor failed: ");
+        log::write(line.push(why.as_bytes()));
+        self.around.failed += 1;
+        self.around.last_error = why;
     }
 
     #[inline(never)]
@@ -386,4 +490,6 @@ impl Server<'_> {
     }
 }
 
-const FAILED: &[u8] = b"successor failed: ";
+pub(crate) const CANNOT_SERVE: &str = "cannot serve: ";
+
+const PID_FILE: &str = "pid file: ";

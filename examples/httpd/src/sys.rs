@@ -8,20 +8,21 @@
 
 #![allow(unsafe_code)]
 
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 
 use linux_raw_sys::errno::{EAGAIN, EBADF, EINTR, EPIPE, EPROTO};
 use linux_raw_sys::general::{
-    __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid, __NR_recvfrom,
-    __NR_sendto, __NR_shutdown, __NR_write, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD,
+    __NR_close, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid,
+    __NR_getsockopt, __NR_memfd_create, __NR_pread64, __NR_recvfrom, __NR_sendto, __NR_shutdown,
+    __NR_write, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD, MFD_CLOEXEC,
 };
-use linux_raw_sys::net::{MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR};
-use rustix::fd::{AsRawFd, OwnedFd};
+use linux_raw_sys::net::{IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TCP_INFO, tcp_info};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 pub(crate) use linux_raw_sys::general::{
     EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, epoll_event as Event,
 };
-pub(crate) use linux_raw_sys::net::MSG_PEEK;
+pub(crate) use linux_raw_sys::net::{MSG_MORE, MSG_PEEK};
 
 /// Why a call failed. It is as long as the results are, so that either comes in
 /// a register.
@@ -48,9 +49,9 @@ impl From<gracenet::Error> for Errno {
 ///
 /// 1. It must be sound to make this call with these arguments.
 #[inline(never)]
-unsafe fn call(a: u32, b: usize, c: usize, d: usize, number: u32) -> Result<u32, Errno> {
+unsafe fn call(a: usize, b: usize, c: usize, d: usize, number: u32) -> Result<u32, Errno> {
     // SAFETY: 1: the caller's.
-    let result = unsafe { gracenet_start::syscall(a as usize, b, c, d, 0, number as usize) } as i32;
+    let result = unsafe { gracenet_start::syscall(a, b, c, d, 0, number as usize) } as i32;
     if result < 0 {
         Err(Errno(result.unsigned_abs()))
     } else {
@@ -60,8 +61,8 @@ unsafe fn call(a: u32, b: usize, c: usize, d: usize, number: u32) -> Result<u32,
 
 /// The number, as a register has it. To borrow an owned fd would be to ask whether
 /// it is one.
-fn raw(fd: &impl AsRawFd) -> u32 {
-    fd.as_raw_fd() as u32
+fn raw(fd: &impl AsRawFd) -> usize {
+    fd.as_raw_fd() as usize
 }
 
 /// `getpid()` — Our pid.
@@ -71,16 +72,17 @@ pub(crate) fn pid() -> u32 {
 }
 
 /// `fcntl(number, F_GETFD)` — Whether there is such an fd.
-pub(crate) fn is_open(number: u32) -> bool {
+pub(crate) fn is_open(number: usize) -> bool {
     // SAFETY: it touches no memory, and changes nothing.
     let flags = unsafe { call(number, F_GETFD as usize, 0, 0, __NR_fcntl) };
     flags != Err(Errno::BADF)
 }
 
-/// `write(2, text)` — To stderr, if there is one: as many as have been written.
-pub(crate) fn write_to_stderr(text: &[u8]) -> Result<u32, Errno> {
-    // SAFETY: the kernel reads the text.
-    unsafe { call(2, text.as_ptr().addr(), text.len(), 0, __NR_write) }
+/// `write(number, bytes)` — As many as have been written, if there is such an fd.
+#[inline(never)]
+pub(crate) fn write(number: usize, bytes: &[u8]) -> Result<u32, Errno> {
+    // SAFETY: the kernel reads the bytes.
+    unsafe { call(number, bytes.as_ptr().addr(), bytes.len(), 0, __NR_write) }
 }
 
 /// `recv(socket, room, flags | MSG_DONTWAIT)` — What has come; that there will
@@ -96,9 +98,10 @@ pub(crate) fn receive(socket: &OwnedFd, room: &mut [u8], flags: u32) -> Result<u
     }
 }
 
-/// `send(socket, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)` — How many the kernel took.
-pub(crate) fn send(socket: &OwnedFd, bytes: &[u8]) -> Result<u32, Errno> {
-    let flags = (MSG_DONTWAIT | MSG_NOSIGNAL) as usize;
+/// `send(socket, bytes, flags | MSG_DONTWAIT | MSG_NOSIGNAL)` — How many the kernel
+/// took.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], flags: u32) -> Result<u32, Errno> {
+    let flags = (flags | MSG_DONTWAIT | MSG_NOSIGNAL) as usize;
     let address = bytes.as_ptr().addr();
     // SAFETY: the kernel reads the bytes.
     unsafe { call(raw(socket), address, bytes.len(), flags, __NR_sendto) }
@@ -111,9 +114,70 @@ pub(crate) fn end(socket: &OwnedFd) -> Result<(), Errno> {
     unsafe { call(raw(socket), SHUT_WR as usize, 0, 0, __NR_shutdown) }.map(drop)
 }
 
+/// `getsockopt(socket, IPPROTO_TCP, TCP_INFO)` — How many connections wait in a
+/// listener, and how many can. `None` where it is no TCP socket.
+pub(crate) fn accept_queue(socket: BorrowedFd<'_>) -> Option<(u32, u32)> {
+    // All before the last of the two words that are asked for.
+    let mut info = [0_u32; offset_of!(tcp_info, tcpi_sacked) / 4 + 1];
+    let mut length = size_of_val(&info) as u32;
+    let info_address = info.as_mut_ptr().expose_provenance();
+    let length_address = (&raw mut length).expose_provenance();
+    // SAFETY: the kernel writes as many bytes as there are, and into the length.
+    let result = unsafe {
+        gracenet_start::syscall(
+            raw(&socket),
+            IPPROTO_TCP as usize,
+            TCP_INFO as usize,
+            info_address,
+            length_address,
+            __NR_getsockopt as usize,
+        )
+    };
+    let [.., unacked, sacked] = info;
+    (result == 0).then_some((unacked, sacked))
+}
+
+/// A file without a name, in memory, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Memory(usize);
+
+impl Memory {
+    /// `memfd_create("", MFD_CLOEXEC)` — An empty one.
+    pub(crate) fn new() -> Result<Memory, Errno> {
+        let name = c"".as_ptr().expose_provenance();
+        // SAFETY: the kernel reads the name, up to its NUL.
+        let created = unsafe { call(name, MFD_CLOEXEC as usize, 0, 0, __NR_memfd_create) };
+        created.map(|fd| Memory(fd as usize))
+    }
+
+    /// `write(memory, bytes)` — Behind what is there.
+    pub(crate) fn append(&self, bytes: &[u8]) -> Result<(), Errno> {
+        if write(self.0, bytes)? as usize == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::PROTO)
+        }
+    }
+
+    /// `pread(memory, room, offset)` — How many bytes are there from this one on, up to
+    /// as many as there is room for.
+    pub(crate) fn read_at(&self, room: &mut [u8], offset: usize) -> Result<u32, Errno> {
+        let address = room.as_mut_ptr().expose_provenance();
+        // SAFETY: the kernel writes into the room, and no further.
+        unsafe { call(self.0, address, room.len(), offset, __NR_pread64) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: it is ours, and nobody uses it any more.
+        let _closed = unsafe { call(self.0, 0, 0, 0, __NR_close) };
+    }
+}
+
 /// An epoll that stays as long as the process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Epoll(u32);
+pub(crate) struct Epoll(usize);
 
 impl Epoll {
     /// `epoll_create1(EPOLL_CLOEXEC)` — A new one.
@@ -128,7 +192,8 @@ impl Epoll {
 
     fn with(flags: u32) -> Result<Epoll, Errno> {
         // SAFETY: it touches no memory.
-        unsafe { call(flags, 0, 0, 0, __NR_epoll_create1) }.map(Epoll)
+        let created = unsafe { call(flags as usize, 0, 0, 0, __NR_epoll_create1) };
+        created.map(|fd| Epoll(fd as usize))
     }
 
     /// `epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event)` — Tells of it, as `about`.
@@ -142,12 +207,12 @@ impl Epoll {
     }
 
     #[inline(never)]
-    fn control(self, what: u32, fd: u32, about: usize, events: u32) -> Result<(), Errno> {
+    fn control(self, what: u32, fd: usize, about: usize, events: u32) -> Result<(), Errno> {
         let data = about as u64;
         let event = Event { events, data };
         let event = (&raw const event).expose_provenance();
         // SAFETY: the kernel reads the event.
-        unsafe { call(self.0, what as usize, fd as usize, event, __NR_epoll_ctl) }.map(drop)
+        unsafe { call(self.0, what as usize, fd, event, __NR_epoll_ctl) }.map(drop)
     }
 
     /// `epoll_pwait(epoll, room, ms, NULL)` — What has happened, after up to so many

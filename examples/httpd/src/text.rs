@@ -125,7 +125,7 @@ impl List {
         self.words().nth(place).unwrap_or_default()
     }
 
-    fn words(self) -> impl Iterator<Item = &'static [u8]> {
+    pub(crate) fn words(self) -> impl Iterator<Item = &'static [u8]> {
         self.0.as_bytes().split(|&byte| byte == b',')
     }
 }

@@ -72,6 +72,10 @@ fn targets_are_told_apart() {
         ("/healthz", Target::Health, 0),
         ("/healthz?", Target::Health, 0),
         ("/healthz/", Target::Nothing, 0),
+        ("/status", Target::Status, 0),
+        ("/status?x", Target::Status, 0),
+        ("/Status", Target::Nothing, 0),
+        ("http://a/status", Target::Status, 0),
         ("/sleep/0", Target::Info, 0),
         ("/sleep/007", Target::Info, 7),
         ("/sleep/60000", Target::Info, 60_000),
@@ -483,6 +487,30 @@ fn answers_are_exactly_as_promised() {
     );
 }
 
+/// Its body is the caller's.
+#[test]
+fn answer_with_a_page_is_a_head_with_its_length() {
+    let identity = IDENTITY;
+    for method in ["GET", "HEAD"] {
+        let mut reply = request(&format!("{method} /status HTTP/1.1\r\nHost: a\r\n\r\n")).reply();
+        assert!(reply.has_page());
+        reply.length = 12_345;
+        assert_eq!(
+            render(reply, &identity),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12345\r\n\r\n"
+        );
+    }
+    let mut reply = request("GET /status HTTP/1.1\r\nHost: a\r\n\r\n").reply();
+    reply.status = Status::ServiceUnavailable;
+    assert!(!reply.has_page());
+    assert!(render(reply, &identity).ends_with("\r\n\r\n503 Service Unavailable\n"));
+    assert!(
+        !request("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            .reply()
+            .has_page()
+    );
+}
+
 /// A body that is cut off would not have the length that its head says.
 #[test]
 fn longest_answers_fit() {
@@ -491,11 +519,12 @@ fn longest_answers_fit() {
         Status::MethodNotAllowed,
         Status::HeaderFieldsTooLarge,
     ] {
-        for health in [true, false] {
+        for target in [Target::Health, Target::Info] {
             for close in [true, false] {
                 let reply = Reply {
                     status,
-                    health,
+                    target,
+                    length: 0,
                     head_only: false,
                     close,
                     old: true,
