@@ -6,6 +6,7 @@ mod netns;
 mod puppet;
 pub mod seccomp;
 mod socket;
+mod tracer;
 mod witness;
 
 use std::os::fd::BorrowedFd;
@@ -21,6 +22,7 @@ pub use fds::{Fd, Fds};
 pub use netns::{add_link_local_to_lo, in_network_namespace, without_ipv6};
 pub use puppet::{Entry, Puppet, Start, word};
 pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
+pub use tracer::{Leash, Stop, Tracee, call_name};
 pub use witness::{
     Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, is_reaped, path,
     put_in_place, report, strings, tell, witness, witness_in,
