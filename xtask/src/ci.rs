@@ -100,6 +100,7 @@ fn lints(workspace: &Workspace) -> Vec<Command> {
         ["gracenet"].as_slice(),
         &["gracenet", "--features", "std"],
         &["xtask"],
+        &["gracenet-spawner"],
     ] {
         let mut command = workspace.cargo(["clippy", "--all-targets", "-p"]);
         command.args(package).args(DENY);

@@ -1,6 +1,7 @@
 //! The tasks of the project, one file a task: `cargo xtask --help`.
 
 mod answer;
+mod bench;
 mod ci;
 mod cross;
 mod daemon;
@@ -43,6 +44,8 @@ enum Task {
     Syscalls(syscalls::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
     Size,
+    /// Times, memory and instructions, against others of the kind; not a part of ci.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Cross => cross::run(&workspace),
         Task::Syscalls(options) => syscalls::run(&workspace, options),
         Task::Size => size::run(&workspace),
+        Task::Bench(options) => bench::run(&workspace, options),
     });
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

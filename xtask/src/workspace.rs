@@ -54,9 +54,10 @@ impl Workspace {
     /// The packages of programs without std: each must be built on its own, or
     /// the features that others want of rustix would reach it.
     pub(crate) fn programs(&self) -> impl Iterator<Item = &Package> {
-        self.packages
-            .iter()
-            .filter(|package| !matches!(package.name.as_str(), "gracenet" | "xtask"))
+        self.packages.iter().filter(|package| {
+            let with_std = ["gracenet", "xtask", "gracenet-spawner"];
+            !with_std.contains(&package.name.as_str())
+        })
     }
 
     /// Builds the daemon as it is delivered, and returns where it is.
@@ -65,6 +66,13 @@ impl Workspace {
         command.env_remove(TAG);
         step::run(&mut command)?;
         Ok(httpd_in(&self.target))
+    }
+
+    /// Builds a program of a package as it is delivered, and returns where it is.
+    pub(crate) fn build_release(&self, package: &str, program: &str) -> Result<PathBuf> {
+        let mut command = self.cargo(["build", "--release", "-p", package, "--bin", program]);
+        step::run(&mut command)?;
+        Ok(self.target.join("release").join(program))
     }
 
     /// Builds the daemon with another tag, in a target folder of its own, so

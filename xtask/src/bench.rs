@@ -1,0 +1,53 @@
+//! `cargo xtask bench`: what things take, and what they take elsewhere. Each has a
+//! table for the terminal, an object for machines, and charts in `target/bench`.
+
+mod chart;
+mod figures;
+mod goal;
+mod spawn;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::step::Outcome;
+use crate::workspace::Workspace;
+
+/// What `cargo xtask bench` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Bench {
+    /// Starts of a program: time against memory, and against open fds.
+    Spawn(spawn::Options),
+}
+
+/// What all of them can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Print one JSON object instead of the tables.
+    #[arg(long)]
+    json: bool,
+    /// Fail when a goal is missed.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Runs one of them.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+    match &options.bench {
+        Bench::Spawn(options) => spawn::run(workspace, options),
+    }
+}
+
+/// Where charts are put.
+fn folder(workspace: &Workspace) -> Result<PathBuf> {
+    let folder = workspace.target.join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    Ok(folder)
+}
