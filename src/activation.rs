@@ -230,7 +230,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), usize> {
 }
 
 /// Decimal digits up to `max`, leading zeros included; else the byte at which it is none.
-fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
+pub(crate) fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
     if digits.is_empty() {
         return Err(0);
     }
@@ -279,6 +279,10 @@ pub struct VariableError {
 }
 
 impl VariableError {
+    pub(crate) const fn new(name: &'static str, at: usize) -> VariableError {
+        VariableError { name, at }
+    }
+
     /// Which variable.
     pub const fn name(&self) -> &'static str {
         self.name
@@ -293,7 +297,7 @@ impl VariableError {
 impl fmt::Display for VariableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)?;
-        f.write_str(" is not a number in range, at byte ")?;
+        f.write_str(" is not understood, at byte ")?;
         fmt::Display::fmt(&self.at, f)
     }
 }

@@ -274,6 +274,30 @@ pub(crate) struct SockAddr {
 const SOCKADDR_MAX: usize = 2 + SUN_PATH_MAX;
 
 impl SockAddr {
+    /// Of a unix socket that the kernel is to name: a family alone.
+    pub(crate) const AUTOBIND: Self = Self::of_bytes(AF_UNIX, []);
+
+    /// `struct sockaddr_vm`: a port of a machine.
+    pub(crate) const fn vsock(cid: u32, port: u32) -> Self {
+        let ([p0, p1, p2, p3], [c0, c1, c2, c3]) = (port.to_ne_bytes(), cid.to_ne_bytes());
+        let rest = [0, 0, p0, p1, p2, p3, c0, c1, c2, c3, 0, 0, 0, 0];
+        Self::of_bytes(AF_VSOCK, rest)
+    }
+
+    /// A family, and what follows it.
+    const fn of_bytes<const N: usize>(family: u16, rest: [u8; N]) -> Self {
+        const { assert!(N <= SUN_PATH_MAX) };
+        let mut bytes = [0; SOCKADDR_MAX];
+        let (room, behind) = bytes.split_at_mut(2);
+        room.copy_from_slice(&family.to_ne_bytes());
+        behind.split_at_mut(N).0.copy_from_slice(&rest);
+        Self { bytes, len: 2 + N }
+    }
+
+    pub(crate) fn family(&self) -> u16 {
+        family(self.as_bytes()).unwrap_or(0)
+    }
+
     /// What [`Address::decode`] reads. A zone that has no number and a host that is left out are
     /// taken for none.
     pub(crate) fn encode(address: &Address) -> Self {
@@ -1282,6 +1306,7 @@ fn write_number<const RADIX: u32>(f: &mut fmt::Formatter<'_>, number: u32) -> fm
 pub(crate) const AF_UNIX: u16 = 1;
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
+const AF_VSOCK: u16 = 40;
 const IFNAMSIZ: usize = 16;
 pub(crate) const SUN_PATH_MAX: usize = 108;
 /// The longest path that leaves room for its NUL, and the longest name after its own.

@@ -145,6 +145,7 @@ operations! {
     Open "open"
     PidfdOpen "pidfd_open"
     PidfdSendSignal "pidfd_send_signal"
+    Pipe "pipe2"
     Poll "poll"
     Pread "pread"
     Pwrite "pwrite"

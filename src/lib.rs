@@ -82,6 +82,7 @@
 //! | `fd_plan` | pure: which fd moves where |
 //! | `spawn`, `spawn/child` | the start of a successor; what runs between clone and execve |
 //! | `ready` | the control channel: [`Successor`], [`Predecessor`] |
+//! | [`notify`] | what a service tells systemd, and what it is told |
 //! | [`signal`] | signals as something to read |
 //! | `capsule` | [`Capsule`]: state for a successor, in memory that cannot change any more |
 //! | `drain` | [`Drain`]: open connections, counted and waited for |
@@ -101,6 +102,7 @@ mod error;
 mod fd_plan;
 mod matching;
 mod net;
+pub mod notify;
 mod pid_file;
 mod preflight;
 mod program;

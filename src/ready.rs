@@ -439,7 +439,10 @@ impl Successor {
 
 /// Waits until one of the fds is readable or at its end: whether that came in time. Without an fd
 /// it only waits.
-fn wait_readable(fds: [Option<BorrowedFd<'_>>; 2], deadline: Deadline) -> Result<bool, Error> {
+pub(crate) fn wait_readable(
+    fds: [Option<BorrowedFd<'_>>; 2],
+    deadline: Deadline,
+) -> Result<bool, Error> {
     loop {
         match sys::poll(fds, deadline.remaining_ns()) {
             Err(error) if error.is(Errno::INTR) => {}

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use super::arch::{self, Argument};
 use crate::addr::SockAddr;
 use crate::error::{Error, Operation};
+use crate::time::Deadline;
 
 /// Made again when a signal interrupts it.
 const AGAIN: u32 = 0x8000_0000;
@@ -356,6 +357,152 @@ pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 16]) -> Resul
     Ok(buffer.get(..received as usize).unwrap_or(&[]))
 }
 
+/// As many fds as the kernel passes in one message (SCM_MAX_FD).
+const MOST_FDS: usize = 253;
+
+/// Control data that carries fds.
+#[repr(C)]
+struct Rights {
+    header: net::cmsghdr,
+    fds: [MaybeUninit<i32>; MOST_FDS + 1],
+}
+
+/// Where control data begins, and to what its length is rounded up.
+const CONTROL: usize = size_of::<net::cmsghdr>();
+const CONTROL_UNIT: usize = size_of::<usize>();
+
+/// sendmsg(fd, message with fds, MSG_DONTWAIT | MSG_NOSIGNAL).
+pub(crate) fn send_with_fds(
+    fd: BorrowedFd<'_>,
+    message: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> Result<(), Error> {
+    let length = CONTROL.wrapping_add(fds.len().wrapping_mul(size_of::<i32>()));
+    let mut rights = Rights {
+        header: net::cmsghdr {
+            cmsg_len: length,
+            cmsg_level: net::SOL_SOCKET as _,
+            cmsg_type: net::SCM_RIGHTS as _,
+        },
+        fds: [const { MaybeUninit::uninit() }; MOST_FDS + 1],
+    };
+    for (to, fd) in rights.fds.iter_mut().zip(fds) {
+        to.write(fd.as_raw_fd());
+    }
+    let used = match fds.len() {
+        0 => 0,
+        1..=MOST_FDS => length.next_multiple_of(CONTROL_UNIT),
+        _ => return Err(Error::new(Operation::Send, Errno::INVAL)),
+    };
+    // The last fd may have half a unit behind it, which is sent along.
+    if let Some(behind) = rights.fds.get_mut(fds.len()) {
+        behind.write(0);
+    }
+    let mut bytes = raw::iovec {
+        iov_base: message.as_ptr().cast_mut().cast(),
+        iov_len: message.len() as _,
+    };
+    let header = message_header(&mut bytes, &raw mut rights as usize, used);
+    let what = what(Operation::Send, raw::__NR_sendmsg) | AGAIN;
+    let flags = (net::MSG_DONTWAIT | net::MSG_NOSIGNAL) as usize;
+    // SAFETY: the kernel reads the header, and what it points to, as far as it says.
+    unsafe { run(what, number(fd), [&raw const header as usize, flags]) }
+}
+
+/// A message of one piece and of control data, without an address.
+fn message_header(bytes: &mut raw::iovec, control: usize, length: usize) -> net::msghdr {
+    net::msghdr {
+        msg_name: core::ptr::null_mut(),
+        msg_namelen: 0,
+        msg_iov: core::ptr::from_mut(bytes).cast(),
+        msg_iovlen: 1,
+        msg_control: control as *mut _,
+        msg_controllen: length,
+        msg_flags: 0,
+    }
+}
+
+/// What [`receive_with_sender`] has received.
+pub(crate) struct Message {
+    pub(crate) length: usize,
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) truncated: bool,
+}
+
+/// Room for who sent a message, and as many fds as can come with one.
+const CONTROL_MAX: usize = 2 * (CONTROL + CONTROL_UNIT) + size_of::<net::ucred>() + 4 * MOST_FDS;
+
+/// recvmsg(fd, buffer, MSG_DONTWAIT | MSG_CMSG_CLOEXEC): what was received, from whom. Fds that
+/// came along are closed.
+pub(crate) fn receive_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Message, Error> {
+    let mut control = [0_usize; CONTROL_MAX.div_ceil(CONTROL_UNIT)];
+    let mut bytes = raw::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len() as _,
+    };
+    let at = control.as_mut_ptr().cast::<u8>();
+    let mut header = message_header(&mut bytes, at as usize, size_of_val(&control));
+    let what = what(Operation::Recv, raw::__NR_recvmsg) | AGAIN;
+    let flags = (net::MSG_DONTWAIT | net::MSG_CMSG_CLOEXEC) as usize;
+    // SAFETY: the kernel writes to the header, and to what it points to, as far as it says.
+    let received = unsafe { call(what, number(fd), [&raw mut header as usize, flags])? };
+    let mut message = Message {
+        length: received as usize,
+        pid: 0,
+        uid: 0,
+        truncated: header.msg_flags & net::MSG_TRUNC != 0,
+    };
+    let mut left = header.msg_controllen.min(size_of_val(&control));
+    let mut at = at.cast_const();
+    while left >= CONTROL {
+        // SAFETY: so much is left, aligned as all of them are.
+        let header = unsafe { at.cast::<net::cmsghdr>().read() };
+        let length = header.cmsg_len.min(left);
+        // SAFETY: within the control data, or at its end.
+        let data = unsafe { at.add(CONTROL) };
+        let size = length.saturating_sub(CONTROL);
+        match (header.cmsg_level as u32, header.cmsg_type as u32) {
+            (net::SOL_SOCKET, net::SCM_CREDENTIALS) if size >= size_of::<net::ucred>() => {
+                // SAFETY: so much is there.
+                let sender = unsafe { data.cast::<net::ucred>().read() };
+                (message.pid, message.uid) = (sender.pid, sender.uid);
+            }
+            (net::SOL_SOCKET, net::SCM_RIGHTS) => {
+                for index in 0..size / size_of::<i32>() {
+                    // SAFETY: within the data.
+                    let fd = unsafe { data.cast::<i32>().add(index) };
+                    // SAFETY: as above.
+                    let fd = unsafe { fd.read() };
+                    // SAFETY: the kernel has made it for this process.
+                    drop(unsafe { own(fd) });
+                }
+            }
+            _ => {}
+        }
+        let step = length.max(CONTROL).next_multiple_of(CONTROL_UNIT).min(left);
+        // SAFETY: within the control data, or at its end.
+        at = unsafe { at.add(step) };
+        left = left.wrapping_sub(step);
+    }
+    Ok(message)
+}
+
+/// pipe2(O_CLOEXEC): the end that is read, and the other.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    let mut pair = [-1_i32; 2];
+    let at = &raw mut pair as usize;
+    let what = what(Operation::Pipe, raw::__NR_pipe2);
+    // SAFETY: the pair is writable.
+    unsafe { run(what, at, [raw::O_CLOEXEC as usize])? };
+    let [first, second] = pair;
+    // SAFETY: it is new and not negative.
+    let first = unsafe { own(first) };
+    // SAFETY: it is new and not negative.
+    let second = unsafe { own(second) };
+    Ok((first, second))
+}
+
 /// fcntl(fd, command, argument).
 #[inline(never)]
 fn fcntl(fd: BorrowedFd<'_>, command: u32, argument: usize) -> Result<i32, Error> {
@@ -640,11 +787,21 @@ pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Resu
 /// ppoll(fds, remaining): how many of the fds are readable or at their end. The time is in
 /// nanoseconds; none is for ever.
 pub(crate) fn poll(fds: [Option<BorrowedFd<'_>>; 2], remaining: Option<u64>) -> Result<i32, Error> {
+    poll_for(raw::POLLIN, fds, remaining)
+}
+
+/// ppoll(fds, remaining): how many of the fds these events have come to, or are at their end.
+#[inline(always)]
+fn poll_for(
+    events: u32,
+    fds: [Option<BorrowedFd<'_>>; 2],
+    remaining: Option<u64>,
+) -> Result<i32, Error> {
     let what = what(Operation::Poll, raw::__NR_ppoll);
     // A negative fd is passed over.
     let watched = |fd: Option<BorrowedFd<'_>>| raw::pollfd {
         fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
-        events: raw::POLLIN as _,
+        events: events as _,
         revents: 0,
     };
     let [first, second] = fds;
@@ -661,6 +818,16 @@ pub(crate) fn poll(fds: [Option<BorrowedFd<'_>>; 2], remaining: Option<u64>) -> 
     };
     // SAFETY: the fds are writable, the time is null or writable, and no mask is given.
     unsafe { call(what, at, [count, time, 0]) }
+}
+
+/// ppoll(fd): waits until it can be written to, or is at its end: whether that came in time.
+pub(crate) fn wait_writable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bool, Error> {
+    loop {
+        match poll_for(raw::POLLOUT, [Some(fd), None], deadline.remaining_ns()) {
+            Err(error) if error.is(Errno::INTR) => {}
+            polled => return polled.map(|ready| ready > 0),
+        }
+    }
 }
 
 /// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had, and to where that can be

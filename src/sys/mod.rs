@@ -19,7 +19,9 @@ use core::ffi::{c_int, c_void};
 use core::mem::{MaybeUninit, size_of};
 
 use linux_raw_sys::general as raw;
-pub(crate) use linux_raw_sys::general::{FD_CLOEXEC, O_CLOEXEC, O_PATH, O_RDWR};
+pub(crate) use linux_raw_sys::general::{
+    FD_CLOEXEC, O_CLOEXEC, O_NONBLOCK as SOCK_NONBLOCK, O_PATH, O_RDWR,
+};
 pub(crate) use rustix::io::Errno;
 
 pub(crate) use crate::error::{Error, Operation};

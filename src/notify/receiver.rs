@@ -1,0 +1,141 @@
+//! The reader's side of the protocol.
+
+use core::ffi::CStr;
+
+use linux_raw_sys::net::{AF_UNIX, SO_PASSCRED, SOCK_DGRAM};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+
+use crate::addr::SockAddr;
+use crate::error::{Error, Operation};
+use crate::socket::above_stdio;
+use crate::sys::{self, AddressBytes};
+
+use super::state;
+
+/// Where a program that is started says what systemd would be told: a socket with a name of its
+/// own that the kernel gives, of which nothing is left when it is closed.
+///
+/// It owns the fd, which is CLOEXEC and does not block. Any process in the network namespace
+/// could send to it; so each message says from whom it is.
+///
+/// # Examples
+///
+/// ```
+/// use gracenet::Environ;
+/// use gracenet::notify::{Notify, Receiver, State};
+///
+/// let receiver = Receiver::new()?;
+/// // For a program that is started: `Changes::new().set(&[receiver.variable()])`.
+/// let environ = [receiver.variable()];
+/// let notify = Notify::new(Environ::new(&environ))?.unwrap();
+/// notify.send(&[State::Ready])?;
+///
+/// let mut buffer = [0; gracenet::notify::MESSAGE_MAX];
+/// let message = receiver.receive(&mut buffer)?.unwrap();
+/// assert!(message.is_ready() && message.pid == std::process::id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Receiver {
+    socket: OwnedFd,
+    variable: [u8; VARIABLE],
+}
+
+const NAME: &[u8; 15] = b"NOTIFY_SOCKET=@";
+
+/// The name, five digits as the kernel gives them, and a NUL.
+const VARIABLE: usize = NAME.len() + DIGITS + 1;
+
+const DIGITS: usize = 5;
+
+/// A message, and who sent it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received<'b> {
+    /// The sender's pid, as this process sees it; 0 where it does not.
+    pub pid: u32,
+    /// The user of the sender.
+    pub uid: u32,
+    /// The lines, as they came, up to the end of the buffer.
+    pub message: &'b [u8],
+    /// There was more than the buffer has room for. systemd ignores such a message.
+    pub truncated: bool,
+}
+
+impl Receiver {
+    /// `Receiver::new()` — a socket, and its name.
+    ///
+    /// # Errors
+    ///
+    /// - `socket`, `bind`, `setsockopt`, `getsockname`: it cannot be made.
+    pub fn new() -> Result<Receiver, Error> {
+        let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
+        let fd = sys::lend(&socket);
+        sys::turn_on(fd, SO_PASSCRED)?;
+        sys::bind(fd, &SockAddr::AUTOBIND)?;
+        let mut bytes = AddressBytes::new();
+        // A family, a NUL, and the digits.
+        let digits = bytes.local(fd)?.get(3..).and_then(<[u8]>::first_chunk);
+        let Some(digits) = digits.copied() else {
+            return Err(Error::new(Operation::Getsockname, Errno::INVAL));
+        };
+        let mut variable = [0; VARIABLE];
+        if let Some((name, rest)) = variable.split_first_chunk_mut() {
+            *name = *NAME;
+            if let Some(room) = rest.first_chunk_mut::<DIGITS>() {
+                *room = digits;
+            }
+        }
+        Ok(Receiver { socket, variable })
+    }
+
+    /// The variable that tells a program of it: `NOTIFY_SOCKET=@` and its name.
+    pub fn variable(&self) -> &CStr {
+        CStr::from_bytes_until_nul(&self.variable).unwrap_or_default()
+    }
+
+    /// `receiver.receive(buffer)` — the next message; `None` if there is none. Never blocks.
+    ///
+    /// Fds that come with it are closed, which is also what ends a barrier.
+    ///
+    /// # Errors
+    ///
+    /// - `recv`: the socket cannot be read.
+    pub fn receive<'b>(&self, buffer: &'b mut [u8]) -> Result<Option<Received<'b>>, Error> {
+        match sys::receive_with_sender(sys::lend(&self.socket), buffer) {
+            Err(error) if error.is(Errno::AGAIN) => Ok(None),
+            Err(error) => Err(error),
+            Ok(message) => Ok(Some(Received {
+                pid: message.pid,
+                uid: message.uid,
+                truncated: message.truncated,
+                message: buffer.get(..message.length).unwrap_or_default(),
+            })),
+        }
+    }
+}
+
+/// Readable when a message has come.
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        sys::lend(&self.socket)
+    }
+}
+
+impl<'b> Received<'b> {
+    /// `message.lines()` — the name and the value of each line.
+    pub fn lines(&self) -> impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone + use<'b> {
+        state::lines(self.message)
+    }
+
+    /// `message.value(name)` — the value of the first line with this name.
+    pub fn value(&self, name: &[u8]) -> Option<&'b [u8]> {
+        self.lines()
+            .find_map(|(other, value)| (other == name).then_some(value))
+    }
+
+    /// `message.is_ready()` — whether it is said that the sender serves.
+    pub fn is_ready(&self) -> bool {
+        self.value(b"READY") == Some(b"1") && !self.truncated
+    }
+}
