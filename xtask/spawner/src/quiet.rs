@@ -4,9 +4,9 @@
 use std::{io, mem};
 
 /// Stays on one processor: a parent that is suspended and its child take turns, and to wake another
-/// processor for that takes as long as the start. And goes before others, where that is allowed.
+/// processor for that can take longer than the start. And goes before others, where that is allowed;
+/// its children do not, so that it is the parent that goes on when both could.
 pub(crate) fn ask() -> io::Result<()> {
-    const FIRST: libc::c_int = -20;
     // SAFETY: all zeroes is an empty set.
     let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
     // SAFETY: it takes nothing.
@@ -17,7 +17,9 @@ pub(crate) fn ask() -> io::Result<()> {
     if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: it takes numbers.
-    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, FIRST) };
+    let first = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
+    // SAFETY: it reads the structure.
+    let _ = unsafe { libc::sched_setscheduler(0, policy, &raw const first) };
     Ok(())
 }
