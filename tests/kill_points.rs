@@ -2,9 +2,9 @@
 //! the test at the entry and at the exit of each system call. At each of these points the
 //! predecessor dies, or its successor, or both; who is left is let go. The outside world must see
 //! that whoever connected and was not accepted yet is answered by the one who is left, as are those
-//! who connect later, and that nobody is left where both are dead, or the one there was.
-
-#![allow(unsafe_code)] // ioctl.
+//! who connect later, and that the next hand-over works. Nobody is left where both are dead, or the
+//! one there was; and where the successor dies once the predecessor has let go of the listeners,
+//! which without a probation it does when it has heard that the successor is ready.
 
 mod util;
 
@@ -13,9 +13,10 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -48,6 +49,24 @@ enum Order {
     PredecessorFirst,
     /// The successor is ready and has served somebody before the predecessor returns from clone.
     SuccessorFirst,
+}
+
+/// Which hand-over it is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Scene {
+    order: Order,
+    /// The predecessor keeps its sockets for longer than any row takes.
+    probation: bool,
+}
+
+impl Scene {
+    fn words(self) -> &'static [&'static str] {
+        if self.probation {
+            &["--probation", "600000"]
+        } else {
+            &[]
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -108,10 +127,10 @@ struct Facts {
     said_ready: bool,
     /// The predecessor has read it.
     heard_ready: bool,
+    /// The predecessor has then found that the successor lives.
+    found_alive: bool,
     /// So many of its listeners has the predecessor closed.
     closed: u32,
-    /// The predecessor has entered epoll_pwait, and has not been told anything yet.
-    waiting: bool,
     /// The predecessor has exited.
     gone: bool,
     /// The open request has been answered.
@@ -134,12 +153,11 @@ impl Facts {
         match (point.who, &point.what) {
             (Predecessor, What::Clones) => self.cloned = true,
             (Predecessor, What::Ends) => self.gone = true,
-            (Predecessor, What::Enters(call)) => self.waiting = is(*call, libc::SYS_epoll_pwait),
             (Predecessor, What::Leaves(call, 0)) => {
-                self.waiting = false;
                 let ready = is(*call, libc::SYS_recvfrom) && result == "ready".len() as i64;
                 self.answered |= self.heard_ready && is(*call, libc::SYS_sendto);
                 self.closed += u32::from(self.heard_ready && is(*call, libc::SYS_close));
+                self.found_alive |= self.heard_ready && is(*call, libc::SYS_waitid);
                 self.heard_ready |= self.said_ready && ready;
             }
             (Successor, What::Enters(call)) => self.executing |= is(*call, libc::SYS_execve),
@@ -172,14 +190,20 @@ impl Facts {
     }
 
     /// In words, for the table.
-    fn state(&self) -> &'static str {
+    fn state(&self, scene: Scene) -> &'static str {
         match self {
+            Facts {
+                found_alive: true, ..
+            } if scene.probation => "on probation",
             Facts { gone: true, .. } => "predecessor gone",
             Facts { closed: 2.., .. } => "ready received, listeners closed",
             Facts { closed: 1, .. } => "ready received, one listener closed",
             Facts {
-                heard_ready: true, ..
+                found_alive: true, ..
             } => "ready received, listeners open",
+            Facts {
+                heard_ready: true, ..
+            } => "ready received, not checked",
             Facts {
                 said_ready: true, ..
             } => "ready said",
@@ -219,7 +243,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(facts: &Facts, victim: Victim) -> Expected {
+    fn new(scene: Scene, facts: &Facts, victim: Victim) -> Expected {
         let mut expected = Expected {
             serves: None,
             queued: Lost,
@@ -227,37 +251,45 @@ impl Expected {
             first: Lost,
             why: "all there were are dead",
         };
-        if facts.answered || victim == Victim::One(Successor) && !facts.gone {
-            expected.open = AnsweredBy(Predecessor);
-        }
-        if facts.first == First::Answered || victim == Victim::One(Predecessor) {
-            expected.first = AnsweredBy(Successor);
-        }
         match victim {
             Victim::Both => {}
             Victim::One(Predecessor) if !facts.cloned => expected.why = "nobody was started",
             Victim::One(Predecessor) => {
                 expected.serves = Some(Successor);
-                expected.queued = AnsweredBy(Successor);
                 expected.why = "the successor has the sockets";
             }
             Victim::One(Successor) if !facts.said_ready => {
                 expected.serves = Some(Predecessor);
-                expected.queued = AnsweredBy(Predecessor);
                 expected.why = "the successor was not ready";
             }
-            // What readiness means without a probation: from the message on the successor alone
-            // answers for the listeners. The predecessor closes its own, if it has not yet.
-            Victim::One(Successor) if facts.waiting && !facts.heard_ready => {
-                // One turn of its loop has both: those who wait, and the message.
-                expected.queued = AnsweredBy(Predecessor);
-                expected.why = "the successor was ready: the predecessor drains";
+            Victim::One(Successor) if scene.probation => {
+                expected.serves = Some(Predecessor);
+                expected.why = "the successor was on probation";
             }
+            Victim::One(Successor) if !facts.found_alive => {
+                expected.serves = Some(Predecessor);
+                expected.why = "the successor did not outlive its message";
+            }
+            // What readiness means without a probation: the successor alone answers for the
+            // listeners. The predecessor closes its own, if it has not yet.
             Victim::One(Successor) if !facts.gone => {
                 expected.why = "the successor was ready: the predecessor drains";
             }
             Victim::One(Successor) => {}
         }
+        if let Some(who) = expected.serves {
+            expected.queued = AnsweredBy(who);
+        }
+        // What has been accepted is served, or lost, with the one who did.
+        if facts.answered || victim == Victim::One(Successor) && !facts.gone {
+            expected.open = AnsweredBy(Predecessor);
+        }
+        expected.first = match facts.first {
+            First::Answered => AnsweredBy(Successor),
+            First::Accepted if victim == Victim::One(Predecessor) => AnsweredBy(Successor),
+            First::Accepted => Lost,
+            First::Nowhere | First::InQueue => expected.queued,
+        };
         expected
     }
 }
@@ -287,16 +319,6 @@ impl Client {
         let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         self.stream.write_all(request).unwrap();
         self
-    }
-
-    /// Whether all that was sent has arrived, and with it the connection in the listener's queue.
-    fn has_arrived(&self) -> bool {
-        let mut under_way: libc::c_int = 0;
-        // SAFETY: the answer is an int.
-        let asked =
-            unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut under_way) };
-        assert_eq!(asked, 0);
-        self.transport != "tcp" || under_way == 0
     }
 
     /// The body of the last answer; or none, where the connection was lost.
@@ -389,7 +411,7 @@ impl Log {
                 come => self.text += std::str::from_utf8(&room[..come]).unwrap(),
             }
         };
-        let start = std::mem::replace(&mut self.seen, end);
+        let start = mem::replace(&mut self.seen, end);
         Some(&self.text[start..end - 1])
     }
 
@@ -420,10 +442,11 @@ struct Place {
 impl Place {
     /// On a host of its own, so that the port is nobody else's once it is known. It was never
     /// listened on: what another thread starts may have a copy of the probe until its execve.
-    fn new(directory: &Path, host: u8) -> Place {
+    fn new(directory: &Path, scene: Scene, worker: u8) -> Place {
+        let host = [127, 11, worker, 1 + u8::from(scene.probation)];
         let probe = socket("tcp", AddressFamily::INET);
         set_socket_reuseaddr(&probe, true).unwrap();
-        bind(&probe, &SocketAddr::from(([127, 11, host, 1], 0))).unwrap();
+        bind(&probe, &SocketAddr::from((host, 0))).unwrap();
         Place {
             address: getsockname(&probe).unwrap().try_into().unwrap(),
             path: directory.join("socket"),
@@ -506,12 +529,13 @@ struct HandOver {
     at: Place,
     log: Log,
     leash: Leash,
+    scene: Scene,
     predecessor: Pid,
     /// Those who are held.
     held: Vec<(Who, Tracee)>,
     successor: Option<Pid>,
-    /// The fds of the predecessor before it started anybody.
-    before: Fds,
+    /// The fds of the predecessor when nobody is connected.
+    at_rest: Fds,
     /// The fd numbers of the successor when it waits for clients.
     numbers: Vec<i32>,
     open: Open,
@@ -524,11 +548,12 @@ struct HandOver {
 
 impl HandOver {
     /// Starts a daemon, and has it hand over up to the point `last`, or to the end.
-    fn run(at: Place, order: Order, last: Option<usize>) -> HandOver {
+    fn run(at: Place, scene: Scene, last: Option<usize>) -> HandOver {
         let leash = Leash::new(PATIENCE);
-        let (predecessor, log) = at.start(&[]);
+        let (predecessor, log) = at.start(scene.words());
         let predecessor = Pid::from_child(&predecessor);
         leash.add(predecessor);
+        let at_rest = Fds::of(predecessor);
         let mut open = Open::new(&at);
         let mut held = Tracee::seize(predecessor);
         open.send_half();
@@ -541,10 +566,11 @@ impl HandOver {
             assert!(waits, "it does not come back to its loop");
         }
         let mut hand_over = HandOver {
-            before: Fds::of(predecessor),
             at,
             log,
             leash,
+            scene,
+            at_rest,
             predecessor,
             held: vec![(Predecessor, held)],
             successor: None,
@@ -556,13 +582,14 @@ impl HandOver {
             facts: Facts::default(),
         };
         kill_process(predecessor, Signal::USR2).unwrap();
-        let _ = hand_over.walk(order);
+        let _ = hand_over.walk();
         hand_over
     }
 
     /// Only one goes on at a time, and nobody waits for what is not there, so that each run has
     /// the same points.
-    fn walk(&mut self, order: Order) -> ControlFlow<()> {
+    fn walk(&mut self) -> ControlFlow<()> {
+        let Scene { order, probation } = self.scene;
         let waits =
             |what: &What| matches!(what, What::Enters(call) if is(*call, libc::SYS_epoll_pwait));
         let executed =
@@ -583,7 +610,11 @@ impl HandOver {
         self.go_on();
         self.until(Predecessor, waits)?;
         self.go_on();
-        self.until(Predecessor, |what| *what == What::Ends)?;
+        // Then nothing keeps it but a probation.
+        let ends = |what: &What| *what == What::Ends;
+        self.until(Predecessor, |what| {
+            if probation { waits(what) } else { ends(what) }
+        })?;
         if order == Order::PredecessorFirst {
             self.first_client();
             self.until(Successor, waits)?;
@@ -639,8 +670,13 @@ impl HandOver {
 
     /// The open request comes a step further.
     fn go_on(&mut self) {
-        let open = std::mem::replace(&mut self.open, Open::Closed(None));
+        let open = mem::replace(&mut self.open, Open::Closed(None));
         self.open = open.go_on();
+    }
+
+    fn finish_open(&mut self, fate: Fate) {
+        let open = mem::replace(&mut self.open, Open::Closed(None));
+        assert_eq!(open.finish(), self.body(fate), "the open request");
     }
 
     fn pid(&self, who: Who) -> Pid {
@@ -663,11 +699,8 @@ impl HandOver {
 
     /// Somebody dies here, everybody else goes on, and what is expected happens.
     fn kill(mut self, victim: Victim, numbers: &[i32]) {
-        let expected = Expected::new(&self.facts, victim);
+        let expected = Expected::new(self.scene, &self.facts, victim);
         let queued = self.at.ask();
-        soon("what was sent to arrive", || {
-            queued.iter().all(Client::has_arrived)
-        });
         let (dead, left): (Vec<_>, Vec<_>) = self
             .held
             .drain(..)
@@ -685,31 +718,34 @@ impl HandOver {
             assert_eq!(client.answer(), answer, "the successor's first client");
         }
         match expected.serves {
-            Some(Predecessor) => self.predecessor_serves_on(),
+            Some(Predecessor) => self.predecessor_serves_on(expected.open),
             Some(Successor) => self.successor_serves_on(expected.open, numbers),
             None => self.nobody_is_left(victim, expected.open),
         }
     }
 
-    fn predecessor_serves_on(mut self) {
+    fn predecessor_serves_on(mut self, open: Fate) {
         let (predecessor, successor) = (self.predecessor, self.successor.unwrap());
         self.at.answers(&self.identity(Predecessor));
-        let reason = if self.facts.executing {
-            "killed by signal 9"
-        } else {
-            "vanished before execve"
-        };
-        let failed = format!("successor failed: {reason}");
-        self.log.until(predecessor, &failed);
+        self.log.until(
+            predecessor,
+            match self.facts {
+                Facts {
+                    said_ready: true, ..
+                } => "accepting again, successor failed: killed by signal 9",
+                Facts {
+                    executing: true, ..
+                } => "successor failed: killed by signal 9",
+                _ => "successor failed: vanished before execve",
+            },
+        );
         let proc = PathBuf::from(format!("/proc/{successor}"));
         assert!(!proc.exists(), "a zombie");
+        self.finish_open(open);
         // It sees a little later that its clients have gone.
-        soon("the fds of before", || Fds::of(predecessor) == self.before);
+        soon("the fds of before", || Fds::of(predecessor) == self.at_rest);
 
         let next = self.upgrade(Predecessor);
-        let (open, answer) = (self.open, identity(predecessor, 0));
-        assert_eq!(open.finish(), Some(answer), "the open request");
-        assert_eq!(reap(predecessor).exit_status(), Some(0));
         finish(&self.at, &mut self.log, next, 1);
     }
 
@@ -719,18 +755,14 @@ impl HandOver {
         soon("the fds of a server at rest", || {
             Fds::of(successor).numbers() == numbers
         });
-        let answer = self.body(open);
-        let request = std::mem::replace(&mut self.open, Open::Closed(None));
-        assert_eq!(request.finish(), answer, "the open request");
+        self.finish_open(open);
 
         let next = self.upgrade(Successor);
-        assert_eq!(reap(successor).exit_status(), Some(0));
         finish(&self.at, &mut self.log, next, 2);
     }
 
     fn nobody_is_left(mut self, victim: Victim, open: Fate) {
-        let answer = self.body(open);
-        assert_eq!(self.open.finish(), answer, "the open request");
+        self.finish_open(open);
         if victim == Victim::One(Successor) && !self.facts.gone {
             // It has nothing left to do, and leaves us its child.
             assert_eq!(reap(self.predecessor).exit_status(), Some(0));
@@ -747,7 +779,7 @@ impl HandOver {
         finish(&self.at, &mut log, pid, 0);
     }
 
-    /// A hand-over at full speed: who is there then.
+    /// A hand-over at full speed, to whom nobody but the next one is left: who that is.
     fn upgrade(&mut self, from: Who) -> Pid {
         let pid = self.pid(from);
         kill_process(pid, Signal::USR2).unwrap();
@@ -761,6 +793,10 @@ impl HandOver {
         };
         self.leash.add(started);
         self.log.until(pid, &format!("successor {started} ready"));
+        if self.scene.probation {
+            kill_process(pid, Signal::TERM).unwrap();
+        }
+        assert_eq!(reap(pid).exit_status(), Some(0));
         started
     }
 }
@@ -776,23 +812,23 @@ fn finish(at: &Place, log: &mut Log, pid: Pid, generation: u32) {
 
 /// A point and a death there.
 struct Row {
-    order: Order,
+    scene: Scene,
     point: usize,
     victim: Victim,
 }
 
 /// An untouched hand-over.
 struct Record {
-    order: Order,
+    scene: Scene,
     points: Vec<(Point, Facts)>,
     numbers: Vec<i32>,
 }
 
 impl Record {
-    fn make(order: Order) -> Record {
+    fn make(scene: Scene) -> Record {
         let directory = tempfile::tempdir().unwrap();
-        let at = Place::new(directory.path(), 0);
-        let mut whole = HandOver::run(at, order, None);
+        let at = Place::new(directory.path(), scene, 0);
+        let mut whole = HandOver::run(at, scene, None);
         let first = whole.first.take().unwrap();
         assert_eq!(first.answer(), Some(whole.identity(Successor)));
         for (_, tracee) in whole.held.drain(..) {
@@ -801,9 +837,13 @@ impl Record {
         let successor = whole.successor.unwrap();
         let predecessor = whole.identity(Predecessor);
         assert_eq!(whole.open.finish(), Some(predecessor));
+        if scene.probation {
+            kill_process(whole.predecessor, Signal::TERM).unwrap();
+            assert_eq!(reap(whole.predecessor).exit_status(), Some(0));
+        }
         finish(&whole.at, &mut whole.log, successor, 1);
         Record {
-            order,
+            scene,
             points: whole.points,
             numbers: whole.numbers,
         }
@@ -814,7 +854,7 @@ impl Record {
         let mut rows = Vec::new();
         for (point, (_, facts)) in self.points.iter().enumerate().skip(from) {
             rows.extend(facts.victims().into_iter().map(|victim| Row {
-                order: self.order,
+                scene: self.scene,
                 point,
                 victim,
             }));
@@ -822,10 +862,10 @@ impl Record {
         rows
     }
 
-    fn play(&self, row: &Row, host: u8) {
+    fn play(&self, row: &Row, worker: u8) {
         let directory = tempfile::tempdir().unwrap();
-        let at = Place::new(directory.path(), host);
-        let hand_over = HandOver::run(at, row.order, Some(row.point));
+        let at = Place::new(directory.path(), row.scene, worker);
+        let hand_over = HandOver::run(at, row.scene, Some(row.point));
         for (index, (point, _)) in hand_over.points.iter().enumerate() {
             let recorded = &self.points[index].0;
             assert!(point == recorded, "{point} instead of {recorded}");
@@ -835,7 +875,7 @@ impl Record {
     }
 
     fn expected(&self, row: &Row) -> Expected {
-        Expected::new(&self.points[row.point].1, row.victim)
+        Expected::new(self.scene, &self.points[row.point].1, row.victim)
     }
 
     fn describe(&self, row: &Row) -> String {
@@ -849,7 +889,7 @@ impl Record {
             Some(who) => format!("{who:?} serves").to_lowercase(),
             None => "nobody serves".to_owned(),
         };
-        let (number, state, why) = (row.point, facts.state(), expected.why);
+        let (number, state, why) = (row.point, facts.state(self.scene), expected.why);
         format!("{number:3} {point} ({state}), {died}: {serves}, {why}")
     }
 }
@@ -869,8 +909,9 @@ struct Table {
 }
 
 impl Table {
-    fn new() -> Table {
-        let records = [Order::PredecessorFirst, Order::SuccessorFirst].map(Record::make);
+    fn new(probation: bool) -> Table {
+        let records = [Order::PredecessorFirst, Order::SuccessorFirst]
+            .map(|order| Record::make(Scene { order, probation }));
         let pairs = records[0].points.iter().zip(&records[1].points);
         let same = pairs.take_while(|(one, other)| one.0 == other.0).count();
         let mut rows = records[0].rows(0);
@@ -884,7 +925,7 @@ impl Table {
 
     fn record(&self, row: &Row) -> &Record {
         let mut records = self.records.iter();
-        records.find(|record| record.order == row.order).unwrap()
+        records.find(|record| record.scene == row.scene).unwrap()
     }
 
     fn describe(&self, row: &Row) -> String {
@@ -894,9 +935,9 @@ impl Table {
     /// One row after the other, as many at a time as there are processors: what went wrong.
     fn play(&self) -> Vec<String> {
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let work = |host| {
+        let work = |worker| {
             while let Some(row) = self.rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let play = || self.record(row).play(row, host);
+                let play = || self.record(row).play(row, worker);
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(play)) {
                     let mut failed = failed.lock().unwrap();
                     failed.push(format!("{}\n    {}", self.describe(row), message(&*panic)));
@@ -909,8 +950,8 @@ impl Table {
         };
         let workers = thread::available_parallelism().map_or(1, |count| count.get().min(100));
         thread::scope(|scope| {
-            for host in 1..=workers as u8 {
-                scope.spawn(move || work(host));
+            for worker in 1..=workers as u8 {
+                scope.spawn(move || work(worker));
             }
         });
         failed.into_inner().unwrap()
@@ -938,15 +979,20 @@ impl Table {
 
     /// What the points tell apart.
     fn states(&self) -> HashSet<&'static str> {
-        let points = self.records.iter().flat_map(|record| &record.points);
-        points.map(|(_, facts)| facts.state()).collect()
+        let states = |record: &Record| {
+            let points = record.points.iter();
+            points
+                .map(|(_, facts)| facts.state(record.scene))
+                .collect::<Vec<_>>()
+        };
+        self.records.iter().flat_map(states).collect()
     }
 }
 
-#[test]
-fn whoever_is_killed_at_whatever_point_the_other_one_serves() {
+/// Plays a table in which so many states are told apart, and tells it.
+fn play(probation: bool, states: usize) -> Table {
     set_child_subreaper(Some(getpid())).unwrap();
-    let table = Table::new();
+    let table = Table::new(probation);
     let failed = table.play();
     for row in &table.rows {
         println!("{}", table.describe(row));
@@ -956,5 +1002,21 @@ fn whoever_is_killed_at_whatever_point_the_other_one_serves() {
     for record in &table.records {
         assert!(record.points.len() >= LEAST_POINTS, "{}", table.summary());
     }
-    assert_eq!(table.states().len(), 8, "{:?}", table.states());
+    assert_eq!(table.states().len(), states, "{:?}", table.states());
+    table
+}
+
+#[test]
+fn whoever_is_killed_at_whatever_point_the_other_one_serves() {
+    play(false, 9);
+}
+
+/// Case H9.
+#[test]
+fn successor_that_is_killed_on_probation_leaves_predecessor_serving() {
+    let table = play(true, 6);
+    for row in &table.rows {
+        let serves = table.record(row).expected(row).serves;
+        assert!(serves.is_some() || row.victim != Victim::One(Successor));
+    }
 }
