@@ -72,6 +72,16 @@ impl<'p> PidFile<'p> {
         PidFile::write_as(path.as_ref(), sys::getpid())
     }
 
+    /// `pid_file.write_again()` — writes this process' pid once more, in place of whatever is
+    /// there: that of a successor which has failed after it was ready.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    pub fn write_again(&self) -> Result<(), Error> {
+        self.put(sys::getpid())
+    }
+
     /// `pid_file.remove()` — removes the file, if it still has this process' pid in it: whether
     /// that was so.
     ///
@@ -90,9 +100,15 @@ impl<'p> PidFile<'p> {
         let (folder, name) = split(path);
         let folder = Text::<PATH_MAX>::new(&[folder]).during(Operation::Open)?;
         let folder = above_stdio(sys::open_directory(folder.as_c_str().to_bytes_with_nul())?)?;
-        let place = Name::new(&[name]).during(Operation::Open)?;
-        InFolder::create(sys::lend(&folder), aside(name, pid)?, pid)?.rename(&place)?;
-        Ok(PidFile { folder, name })
+        let pid_file = PidFile { folder, name };
+        pid_file.put(pid)?;
+        Ok(pid_file)
+    }
+
+    fn put(&self, pid: u32) -> Result<(), Error> {
+        let place = Name::new(&[self.name]).during(Operation::Open)?;
+        let name = aside(self.name, pid)?;
+        InFolder::create(sys::lend(&self.folder), name, pid)?.rename(&place)
     }
 
     fn remove_as(&self, pid: u32) -> Result<bool, Error> {
@@ -481,6 +497,11 @@ mod tests {
         files::remove_file(&current).unwrap();
         symlink(&second, &current).unwrap();
         files::write(&path, "5\n").unwrap();
+        assert_eq!(old.put(5), Ok(()));
+        assert_eq!(
+            files::read_to_string(first.join("server.pid")).unwrap(),
+            "5\n"
+        );
         assert_eq!(old.remove_as(5), Ok(true));
         assert!(names(&first).is_empty());
         assert_eq!(names(&second), ["server.pid"]);
