@@ -196,9 +196,12 @@ impl Server<'_> {
         if path.is_empty() {
             return;
         }
-        match PidFile::write(path) {
-            Ok(written) => self.pid_file = Some(written),
-            Err(error) => self.log.fail(PID_FILE, &error.words()),
+        let written = match &self.pid_file {
+            Some(pid_file) => pid_file.write_again(),
+            None => PidFile::write(path).map(|pid_file| self.pid_file = Some(pid_file)),
+        };
+        if let Err(error) = written {
+            self.log.fail(PID_FILE, &error.words());
         }
     }
 
