@@ -21,6 +21,9 @@ pub(crate) struct Options {
     keep_going: bool,
 }
 
+/// Restarts of the demo with broken builds: each fault comes twice.
+const CHAOS_RESTARTS: u32 = 26;
+
 /// Runs all steps, prints how long each took, and ends with a count.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let demo = demo::Options {
@@ -29,9 +32,16 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         json: false,
         binary: None,
         next_binary: None,
+        chaos: false,
+        seed: None,
+    };
+    let chaos = demo::Options {
+        restarts: CHAOS_RESTARTS,
+        chaos: true,
+        ..demo.clone()
     };
     let syscalls = syscalls::Options { bless: false };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 9] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 10] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -43,6 +53,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ("size", &|| size::run(workspace)),
         ("syscalls", &|| syscalls::run(workspace, &syscalls)),
         ("demo", &|| demo::run(workspace, &demo)),
+        ("demo with broken builds", &|| demo::run(workspace, &chaos)),
     ];
 
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();

@@ -35,6 +35,17 @@ impl Daemon {
     /// Call [`process::become_subreaper`] first: dropping it ends every process
     /// that is left of it.
     pub(crate) fn start(before: &[OsString], program: &Path, folder: &Path) -> Result<Self> {
+        Self::start_with(before, program, &[], folder)
+    }
+
+    /// `Daemon::start_with(before, program, more, folder)` — as
+    /// [`start`](Self::start), with these words behind the program.
+    pub(crate) fn start_with(
+        before: &[OsString],
+        program: &Path,
+        more: &[&str],
+        folder: &Path,
+    ) -> Result<Self> {
         // Between our look at it and the daemon's bind, a port can be taken by
         // another program.
         const ATTEMPTS: usize = 5;
@@ -43,6 +54,7 @@ impl Daemon {
             let address = free_port().context("no free port")?;
             let mut words = before.to_vec();
             words.push(program.into());
+            words.extend(more.iter().map(OsString::from));
             words.extend(["tcp".into(), address.to_string().into()]);
             words.extend(["unix".into(), socket.clone().into()]);
             let mut command = Command::new(&words[0]);

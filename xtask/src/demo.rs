@@ -1,7 +1,10 @@
 //! `cargo xtask demo`: a daemon under load replaces itself many times, half-way
-//! by another build, and every answer of every client is checked.
+//! by another build, and every answer of every client is checked. With
+//! `--chaos`, every other attempt is made with a build that is broken.
 
+mod chaos;
 mod clients;
+mod inside;
 mod report;
 mod roster;
 mod tally;
@@ -9,7 +12,7 @@ mod tally;
 mod tests;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,7 @@ use crate::daemon::{Daemon, PATIENCE, deploy};
 use crate::process::{self, Process};
 use crate::step::Outcome;
 use crate::workspace::Workspace;
+use chaos::Chaos;
 use clients::Clients;
 use report::Report;
 use roster::Roster;
@@ -46,6 +50,20 @@ pub(crate) struct Options {
     /// With `--binary`: the program that is put in its place half-way.
     #[arg(long, value_name = "PATH", requires = "binary")]
     pub(crate) next_binary: Option<PathBuf>,
+    /// Before each restart, deploy something broken and try to restart: nothing may change.
+    #[arg(long)]
+    pub(crate) chaos: bool,
+    /// With `--chaos`: the order of what is broken, as an earlier run printed it.
+    #[arg(long, value_name = "NUMBER", requires = "chaos")]
+    pub(crate) seed: Option<u32>,
+}
+
+/// What is deployed, and where.
+#[derive(Debug)]
+struct Builds {
+    first: PathBuf,
+    next: PathBuf,
+    place: PathBuf,
 }
 
 /// The tag of the build that is put in place half-way.
@@ -57,7 +75,7 @@ const DRAINING: usize = 2;
 
 /// Runs the demo; fails when any client noticed anything.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
-    let (first_build, next_build) = match (&options.binary, &options.next_binary) {
+    let (first, next) = match (&options.binary, &options.next_binary) {
         (Some(first), Some(next)) => (first.clone(), next.clone()),
         _ => (
             workspace.build_httpd()?,
@@ -67,16 +85,28 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     process::become_subreaper()?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let place = folder.path().join("gracenet-httpd");
-    deploy(&first_build, &place)?;
-    let daemon = Daemon::start(&[], &place, folder.path())?;
+    let builds = Builds { first, next, place };
+    deploy(&builds.first, &builds.place)?;
+    let words = if options.chaos { chaos::WORDS } else { &[] };
+    let daemon = Daemon::start_with(&[], &builds.place, words, folder.path())?;
     let log = Arc::clone(&daemon.log);
+    let mut chaos = if options.chaos {
+        Some(Chaos::new(options.seed, options.restarts, &daemon)?)
+    } else {
+        None
+    };
 
     let mut demo = Demo::begin(daemon, options)?;
-    let result = demo.restart_all(options, || deploy(&next_build, &place));
+    let result = demo.restart_all(options, &builds, chaos.as_mut());
     let report = demo.end(result, |report| {
-        report.binary_bytes = size_of(&first_build);
-        report.next_binary_bytes = size_of(&next_build);
+        report.binary_bytes = size_of(&builds.first);
+        report.next_binary_bytes = size_of(&builds.next);
         report.clients = options.clients;
+        if let Some(chaos) = chaos {
+            let chaos = chaos.report(report.restarts);
+            report.problems.extend(chaos.missing());
+            report.chaos = Some(chaos);
+        }
     });
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -102,6 +132,8 @@ struct Demo {
     generations: Vec<Process>,
     first_answers: Histogram<u64>,
     peak_kib: u64,
+    /// Generations that may still be there when the next restart begins.
+    draining: usize,
     begun: Instant,
     bar: ProgressBar,
 }
@@ -132,6 +164,8 @@ impl Demo {
             generations: vec![first],
             first_answers: Histogram::new(3).context("histogram")?,
             peak_kib: 0,
+            // As long as a predecessor may accept again, its successor must stay.
+            draining: if options.chaos { 0 } else { DRAINING },
             begun: Instant::now(),
             bar,
         })
@@ -142,17 +176,24 @@ impl Demo {
     fn restart_all(
         &mut self,
         options: &Options,
-        deploy_next: impl Fn() -> Result<()>,
+        builds: &Builds,
+        mut chaos: Option<&mut Chaos>,
     ) -> Result<()> {
         let limit = Duration::from_secs(30) + Duration::from_secs(1) * options.restarts;
+        let mut build = &builds.first;
         let deadline = self.begun + limit;
         // Every client sees the first generation before it goes.
         self.tally
             .wait_for_each(options.clients, Instant::now() + PATIENCE)?;
         for restart in 1..=options.restarts {
             if restart == options.restarts / 2 + 1 {
-                deploy_next()?;
+                build = &builds.next;
+                deploy(build, &builds.place)?;
                 self.roster.deployed_for(restart);
+            }
+            if let Some(chaos) = chaos.as_deref_mut() {
+                self.fail(restart, chaos, build, &builds.place)
+                    .with_context(|| format!("the attempt before restart {restart}"))?;
             }
             self.restart(restart)
                 .with_context(|| format!("restart {restart}"))?;
@@ -165,6 +206,28 @@ impl Demo {
         // And every client sees the last one.
         self.tally
             .wait_for_each(options.clients, Instant::now() + PATIENCE)
+    }
+
+    /// One attempt that fails, after which the same generation serves, on both
+    /// listeners.
+    fn fail(&self, restart: u32, chaos: &mut Chaos, build: &Path, place: &Path) -> Result<()> {
+        let current = self.generations.last().context("no generation")?;
+        chaos.fail_before(restart, current, &self.daemon.log, build, place)?;
+        for endpoint in self.daemon.endpoints() {
+            let asked = self.roster.now();
+            let body = endpoint
+                .get("/", PATIENCE)
+                .with_context(|| format!("GET / over {endpoint}"))?;
+            let answer = self
+                .roster
+                .check(&body, asked)
+                .map_err(anyhow::Error::msg)?;
+            self.tally.answered();
+            if answer.pid != current.pid {
+                bail!("{answer} instead of process {}", current.pid);
+            }
+        }
+        Ok(())
     }
 
     /// One restart: from the signal to an answer of the successor, then to the
@@ -185,7 +248,8 @@ impl Demo {
             .max(current.peak_kib().unwrap_or(0))
             .max(successor.peak_kib().unwrap_or(0));
         self.generations.push(successor);
-        self.end_up_to(self.generations.len() - 1 - DRAINING.min(self.generations.len() - 1))
+        let last = self.generations.len() - 1;
+        self.end_up_to(last - self.draining.min(last))
     }
 
     /// Connects again and again, to both listeners in turn, until the generation

@@ -53,6 +53,27 @@ impl Log {
         })
     }
 
+    /// How many lines there are so far, for [`find`](Self::find).
+    pub(crate) fn mark(&self) -> usize {
+        self.lock().lines.len()
+    }
+
+    /// `log.find(mark, deadline, pick)` — what is picked of the first line from
+    /// the mark on of which anything is, if that comes by then.
+    pub(crate) fn find(
+        &self,
+        mark: usize,
+        deadline: Instant,
+        pick: impl Fn(&str) -> Option<&str>,
+    ) -> Option<String> {
+        let picked = |state: &State| {
+            let lines = state.lines.iter().skip(mark);
+            lines.map(String::as_str).find_map(&pick).map(str::to_owned)
+        };
+        self.wait(deadline, |state| picked(state).is_some());
+        picked(&self.lock())
+    }
+
     /// `log.wait_for_end(deadline)` — whether all that could write are gone by
     /// then.
     pub(crate) fn wait_for_end(&self, deadline: Instant) -> bool {

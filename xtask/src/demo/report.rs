@@ -5,6 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::chaos::ChaosReport;
 use super::tally::{Failure, Tally};
 
 /// What a demo came to.
@@ -30,6 +31,9 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
     /// The first few failed requests in words.
     pub(crate) examples: Vec<String>,
+    /// Of `--chaos` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chaos: Option<ChaosReport>,
 }
 
 /// A distribution in microseconds.
@@ -65,6 +69,7 @@ impl Report {
             seconds: 0.0,
             problems: Vec::new(),
             examples: tally.examples(),
+            chaos: None,
         }
     }
 
@@ -98,6 +103,9 @@ impl Report {
         table.load_preset(UTF8_FULL_CONDENSED);
         for (what, figure) in rows {
             table.add_row([what.to_owned(), figure]);
+        }
+        for (what, figure) in self.chaos.iter().flat_map(ChaosReport::rows) {
+            table.add_row([what, figure]);
         }
         if let Some(column) = table.column_mut(1) {
             column.set_cell_alignment(CellAlignment::Right);
