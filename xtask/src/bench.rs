@@ -4,6 +4,8 @@
 mod chart;
 mod figures;
 mod goal;
+mod handover;
+mod peers;
 mod spawn;
 
 use std::fs;
@@ -25,6 +27,8 @@ pub(crate) struct Options {
 enum Bench {
     /// Starts of a program: time against memory, and against open fds.
     Spawn(spawn::Options),
+    /// Restarts under load: time to the successor's first answer, and what clients notice.
+    Handover(handover::Options),
 }
 
 /// What all of them can be told.
@@ -42,6 +46,7 @@ pub(crate) struct Common {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     match &options.bench {
         Bench::Spawn(options) => spawn::run(workspace, options),
+        Bench::Handover(options) => handover::run(workspace, options),
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct Chart<'a> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
-    #[allow(dead_code)] // until handover.rs
     Linear,
     Logarithmic,
 }
