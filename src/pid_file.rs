@@ -1,14 +1,11 @@
 //! A file with the pid of the process that serves, for those who look for it there.
 
-use core::ffi::CStr;
-
 use linux_raw_sys::general as raw;
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{self, AtFlags};
-use rustix::io::{self, Errno};
+use rustix::io::Errno;
 
 use crate::activation::write_decimal;
-use crate::error::{During, Error, Operation};
+use crate::error::{Error, Operation};
 use crate::socket::above_stdio;
 use crate::sys;
 
@@ -98,55 +95,61 @@ impl<'p> PidFile<'p> {
 
     fn write_as(path: &'p [u8], pid: u32) -> Result<PidFile<'p>, Error> {
         let (folder, name) = split(path);
-        let folder = Text::<PATH_MAX>::new(&[folder]).during(Operation::Open)?;
-        let folder = above_stdio(sys::open_directory(folder.as_c_str().to_bytes_with_nul())?)?;
+        if name.is_empty() {
+            return Err(Error::new(Operation::Open, Errno::NOENT));
+        }
+        let mut bytes = [0; PATH_MAX];
+        fill(&mut bytes, &[folder])?;
+        let folder = above_stdio(sys::open_directory(&bytes)?)?;
         let pid_file = PidFile { folder, name };
         pid_file.put(pid)?;
         Ok(pid_file)
     }
 
     fn put(&self, pid: u32) -> Result<(), Error> {
-        let place = Name::new(&[self.name]).during(Operation::Open)?;
-        let name = aside(self.name, pid)?;
-        InFolder::create(sys::lend(&self.folder), name, pid)?.rename(&place)
+        let (place, aside) = (self.place()?, self.aside(pid)?);
+        let folder = sys::lend(&self.folder);
+        let created =
+            write_new(folder, &aside, pid).and_then(|()| sys::rename(folder, &aside, &place));
+        if created.is_err() {
+            let _ = sys::unlink_in(folder, &aside);
+        }
+        created
     }
 
     fn remove_as(&self, pid: u32) -> Result<bool, Error> {
-        let place = Name::new(&[self.name]).during(Operation::Open)?;
-        if !self.says(&place, pid)? {
+        if !self.says(&self.place()?, pid)? {
             return Ok(false);
         }
-        self.take(&place, pid)
+        self.take(pid)
     }
 
     /// Removes what is in its place if it is ours. It was, but a successor may have replaced it
     /// since: only under a name of its own is it safe from that.
-    fn take(&self, place: &Name, pid: u32) -> Result<bool, Error> {
-        let taken = InFolder {
-            folder: sys::lend(&self.folder),
-            name: aside(self.name, pid)?,
-        };
-        let (from, to) = (place.as_c_str(), taken.name.as_c_str());
-        match fs::renameat(taken.folder, from, taken.folder, to) {
-            Ok(()) => self.settle(taken, place, pid),
-            Err(Errno::NOENT) => Ok(false),
-            Err(errno) => Err(errno).during(Operation::Rename),
+    fn take(&self, pid: u32) -> Result<bool, Error> {
+        match sys::rename(sys::lend(&self.folder), &self.place()?, &self.aside(pid)?) {
+            Ok(()) => self.settle(pid),
+            Err(error) if error.is(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     /// Removes what was taken out of its place if it is ours, else puts it back there, unless
     /// there is a newer one already.
-    fn settle(&self, taken: InFolder<'_>, place: &Name, pid: u32) -> Result<bool, Error> {
-        let ours = self.says(&taken.name, pid);
+    fn settle(&self, pid: u32) -> Result<bool, Error> {
+        let (place, aside) = (self.place()?, self.aside(pid)?);
+        let folder = sys::lend(&self.folder);
+        let ours = self.says(&aside, pid);
         if ours != Ok(true) {
-            let (from, to) = (taken.name.as_c_str(), place.as_c_str());
-            match fs::linkat(taken.folder, from, taken.folder, to, AtFlags::empty()) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                // A file system without links: better an older one than none.
-                Err(_) => return taken.rename(place).and(ours),
+            match sys::link(folder, &aside, &place) {
+                Err(error) if !error.is(Errno::EXIST) => {
+                    // A file system without links: better an older one than none.
+                    return sys::rename(folder, &aside, &place).and(ours);
+                }
+                _ => {}
             }
         }
-        taken.unlink()?;
+        sys::unlink_in(folder, &aside)?;
         ours
     }
 
@@ -154,29 +157,36 @@ impl<'p> PidFile<'p> {
     fn says(&self, name: &Name, pid: u32) -> Result<bool, Error> {
         // NONBLOCK: it may be a FIFO, and then it is not ours.
         let flags = raw::O_RDONLY | raw::O_NOFOLLOW | raw::O_NONBLOCK;
-        let fd = match sys::open_in(sys::lend(&self.folder), name.as_c_str(), flags, 0) {
-            Ok(fd) => fd,
-            // Gone, a symbolic link, or a socket.
-            Err(error) if is_one_of(error, &[Errno::NOENT, Errno::LOOP, Errno::NXIO]) => {
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
-        };
         let mut text = [0; ROOM];
-        let mut length = 0;
-        while let Some(rest) = text.get_mut(length..).filter(|rest| !rest.is_empty()) {
-            match io::read(sys::lend(&fd), rest) {
-                Ok(0) => break,
-                Ok(read) => length = length.saturating_add(read),
-                Err(Errno::INTR) => {}
-                Err(Errno::ISDIR | Errno::AGAIN) => return Ok(false),
-                Err(errno) => return Err(errno).during(Operation::Read),
-            }
+        let read = sys::open_in(sys::lend(&self.folder), name, flags, 0)
+            .and_then(|fd| sys::read(sys::lend(&fd), &mut text));
+        match read {
+            Ok(length) => Ok(text.get(..length) == Some(line(&mut [0; ROOM], pid))),
+            // Gone, a symbolic link, a socket, a folder, a FIFO.
+            Err(error) if OTHERS.iter().any(|errno| error.is(*errno)) => Ok(false),
+            Err(error) => Err(error),
         }
-        let digits = text.get(..length).and_then(|text| text.strip_suffix(b"\n"));
-        Ok(digits == Some(write_decimal(&mut [0; 10], pid)))
+    }
+
+    fn place(&self) -> Result<Name, Error> {
+        name(&[self.name])
+    }
+
+    /// `.NAME.PID`, for a file that is not in its place yet, or not any more. It is no other
+    /// process' that sees this folder, but for one in another pid namespace.
+    fn aside(&self, pid: u32) -> Result<Name, Error> {
+        name(&[b".", self.name, b".", write_decimal(&mut [0; 10], pid)])
     }
 }
+
+/// What a file is not ours for that cannot be opened or read.
+const OTHERS: [Errno; 5] = [
+    Errno::NOENT,
+    Errno::LOOP,
+    Errno::NXIO,
+    Errno::ISDIR,
+    Errno::AGAIN,
+];
 
 /// More than a pid and a newline take.
 const ROOM: usize = 16;
@@ -184,46 +194,53 @@ const ROOM: usize = 16;
 /// The longest path, with its NUL.
 const PATH_MAX: usize = 4096;
 
-/// The name of a file, of up to 255 bytes (NAME_MAX).
-type Name = Text<256>;
+/// The name of a file, of up to 255 bytes (NAME_MAX), and NULs.
+type Name = [u8; 256];
 
-/// A C string, in place.
-struct Text<const ROOM: usize> {
-    bytes: [u8; ROOM],
+#[inline(never)]
+fn name(parts: &[&[u8]]) -> Result<Name, Error> {
+    let mut name = [0; 256];
+    fill(&mut name, parts)?;
+    Ok(name)
 }
 
-impl<const ROOM: usize> Text<ROOM> {
-    fn new(parts: &[&[u8]]) -> Result<Self, Errno> {
-        let mut bytes = [0; ROOM];
-        let mut free = bytes.iter_mut();
-        for byte in parts.iter().copied().flatten() {
-            match free.next() {
-                _ if *byte == 0 => return Err(Errno::INVAL),
-                Some(place) => *place = *byte,
-                None => return Err(Errno::NAMETOOLONG),
-            }
+/// Puts the parts into zeros, of which at least one remains.
+#[inline(never)]
+fn fill(room: &mut [u8], parts: &[&[u8]]) -> Result<(), Error> {
+    let mut free = room.iter_mut();
+    for byte in parts.iter().copied().flatten() {
+        match free.next() {
+            _ if *byte == 0 => return Err(Error::new(Operation::Open, Errno::INVAL)),
+            Some(place) if free.len() > 0 => *place = *byte,
+            _ => return Err(Error::new(Operation::Open, Errno::NAMETOOLONG)),
         }
-        // For the NUL.
-        free.next().ok_or(Errno::NAMETOOLONG)?;
-        Ok(Text { bytes })
     }
-
-    fn as_c_str(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
-    }
+    Ok(())
 }
 
-/// `.NAME.PID`, for a file that is not in its place yet, or not any more. It is no other process'
-/// that sees this folder, but for one in another pid namespace.
-fn aside(name: &[u8], pid: u32) -> Result<Name, Error> {
-    if name.is_empty() {
-        return Err(Error::new(Operation::Open, Errno::NOENT));
+/// What stands in the file.
+fn line(room: &mut [u8; ROOM], pid: u32) -> &[u8] {
+    let mut digits = [0; 10];
+    let digits = write_decimal(&mut digits, pid);
+    for (byte, digit) in room.iter_mut().zip(digits.iter().chain(b"\n")) {
+        *byte = *digit;
     }
-    Name::new(&[b".", name, b".", write_decimal(&mut [0; 10], pid)]).during(Operation::Open)
+    room.get(..digits.len().saturating_add(1)).unwrap_or(b"")
 }
 
-fn is_one_of(error: Error, errnos: &[Errno]) -> bool {
-    errnos.iter().any(|errno| error.is(*errno))
+/// A new file with a pid in it.
+fn write_new(folder: BorrowedFd<'_>, name: &Name, pid: u32) -> Result<(), Error> {
+    // Left behind by a process that was killed, and had our pid: as PID 1 always has.
+    let _ = sys::unlink_in(folder, name);
+    // EXCL: no symbolic link is followed, and nothing that is there is written to.
+    let flags = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
+    let fd = sys::open_in(folder, name, flags, 0o644)?;
+    let mut room = [0; ROOM];
+    let text = line(&mut room, pid);
+    match sys::write(sys::lend(&fd), text)? {
+        written if written == text.len() => Ok(()),
+        _ => Err(Error::new(Operation::Write, Errno::NOSPC)),
+    }
 }
 
 /// The folder of `path`, and the name in it.
@@ -235,72 +252,6 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
             path.get(..slash).unwrap_or(b""),
             path.get(slash.saturating_add(1)..).unwrap_or(b""),
         ),
-    }
-}
-
-/// A file that is there under a name of its own. One of these two is its end.
-#[must_use]
-struct InFolder<'f> {
-    folder: BorrowedFd<'f>,
-    name: Name,
-}
-
-impl<'f> InFolder<'f> {
-    /// A new file of this name, with a pid in it.
-    fn create(folder: BorrowedFd<'f>, name: Name, pid: u32) -> Result<InFolder<'f>, Error> {
-        let open = || {
-            // EXCL: no symbolic link is followed, and nothing that is there is written to.
-            let flags = raw::O_WRONLY | raw::O_CREAT | raw::O_EXCL;
-            sys::open_in(folder, name.as_c_str(), flags, 0o644)
-        };
-        let fd = match open() {
-            // Left behind by a process that was killed, and had our pid: as PID 1 always has.
-            Err(error) if error.is(Errno::EXIST) => {
-                match fs::unlinkat(folder, name.as_c_str(), AtFlags::empty()) {
-                    Ok(()) => open()?,
-                    Err(_) => return Err(error),
-                }
-            }
-            opened => opened?,
-        };
-        let created = InFolder { folder, name };
-        let mut line = [0; ROOM];
-        let mut room = [0; 10];
-        let digits = write_decimal(&mut room, pid);
-        for (byte, digit) in line.iter_mut().zip(digits.iter().chain(b"\n")) {
-            *byte = *digit;
-        }
-        let mut rest = line.get(..digits.len().saturating_add(1)).unwrap_or(b"");
-        while !rest.is_empty() {
-            let written = match io::write(sys::lend(&fd), rest) {
-                Err(Errno::INTR) => continue,
-                // Not an answer that the kernel gives, but this would go on for ever.
-                Ok(0) => Err(Errno::IO),
-                written => written,
-            };
-            match written.during(Operation::Write) {
-                Ok(written) => rest = rest.get(written..).unwrap_or(b""),
-                Err(error) => {
-                    let _ = created.unlink();
-                    return Err(error);
-                }
-            }
-        }
-        Ok(created)
-    }
-
-    /// Puts it in its place. If it cannot come there it is removed.
-    fn rename(self, place: &Name) -> Result<(), Error> {
-        let (from, to) = (self.name.as_c_str(), place.as_c_str());
-        let renamed = fs::renameat(self.folder, from, self.folder, to);
-        if renamed.is_err() {
-            let _ = self.unlink();
-        }
-        renamed.during(Operation::Rename)
-    }
-
-    fn unlink(self) -> Result<(), Error> {
-        fs::unlinkat(self.folder, self.name.as_c_str(), AtFlags::empty()).during(Operation::Unlink)
     }
 }
 
@@ -513,22 +464,20 @@ mod tests {
         // After it was found to be ours, and before it is taken away.
         let old = PidFile::write_as(place.bytes(), 1).unwrap();
         PidFile::write_as(place.bytes(), 2).unwrap();
-        let name = Name::new(&[b"server.pid"]).unwrap();
-        assert_eq!(old.take(&name, 1), Ok(false));
+        assert_eq!(old.take(1), Ok(false));
         assert_eq!(place.text(), "2\n");
         assert_eq!(place.names(), ["server.pid"]);
 
         // One after it was found to be ours, and one more after it was taken away.
-        let taken = aside(b"server.pid", 1).unwrap();
-        let taken = InFolder::create(sys::lend(&old.folder), taken, 2).unwrap();
+        write_new(sys::lend(&old.folder), &old.aside(1).unwrap(), 2).unwrap();
         PidFile::write_as(place.bytes(), 3).unwrap();
-        assert_eq!(old.settle(taken, &name, 1), Ok(false));
+        assert_eq!(old.settle(1), Ok(false));
         assert_eq!(place.text(), "3\n");
         assert_eq!(place.names(), ["server.pid"]);
 
         // The file is gone.
         files::remove_file(&place.path).unwrap();
-        assert_eq!(old.take(&name, 1), Ok(false));
+        assert_eq!(old.take(1), Ok(false));
         assert!(place.names().is_empty());
     }
 

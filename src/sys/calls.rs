@@ -650,11 +650,53 @@ pub(crate) fn open_to_read(path: &[u8]) -> Result<OwnedFd, Error> {
 /// openat(folder, name, flags | O_CLOEXEC, mode).
 pub(crate) fn open_in(
     folder: BorrowedFd<'_>,
-    name: &CStr,
+    name: &[u8],
     flags: u32,
     mode: u32,
 ) -> Result<OwnedFd, Error> {
-    open_from(number(folder), name.to_bytes_with_nul(), flags, mode)
+    open_from(number(folder), name, flags, mode)
+}
+
+/// unlinkat(folder, name).
+pub(crate) fn unlink_in(folder: BorrowedFd<'_>, name: &[u8]) -> Result<(), Error> {
+    let what = what(Operation::Unlink, raw::__NR_unlinkat);
+    // SAFETY: a C string.
+    unsafe { run(what, number(folder), [c_string(name), 0]) }
+}
+
+/// Both names are in this folder.
+fn two_names(what: u32, folder: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<(), Error> {
+    let (folder, from, to) = (number(folder), c_string(from), c_string(to));
+    // SAFETY: C strings.
+    unsafe { run(what, folder, [from, folder, to, 0]) }
+}
+
+/// renameat2(folder, from, folder, to).
+pub(crate) fn rename(folder: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<(), Error> {
+    let what = what(Operation::Rename, raw::__NR_renameat2);
+    two_names(what, folder, from, to)
+}
+
+/// linkat(folder, from, folder, to).
+pub(crate) fn link(folder: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> Result<(), Error> {
+    let what = what(Operation::Link, raw::__NR_linkat);
+    two_names(what, folder, from, to)
+}
+
+/// read(fd, buffer): how many bytes were read.
+pub(crate) fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Error> {
+    let what = what(Operation::Read, raw::__NR_read) | AGAIN;
+    let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(what, number(fd), [at, length]) }.map(|read| read as usize)
+}
+
+/// write(fd, bytes): how many bytes were written.
+pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Error> {
+    let what = what(Operation::Write, raw::__NR_write) | AGAIN;
+    let (at, length) = (bytes.as_ptr() as usize, bytes.len());
+    // SAFETY: the kernel reads so many bytes.
+    unsafe { call(what, number(fd), [at, length]) }.map(|written| written as usize)
 }
 
 /// memfd_create(name, flags | MFD_CLOEXEC).
