@@ -40,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LEAST_POINTS: usize = 180;
 
 /// After so many rows that fail the rest is not tried.
-const FAILURES: usize = 10;
+const FAILURES: usize = 4;
 
 /// Who goes on first once the successor has executed its program.
 #[derive(Clone, Copy, PartialEq, Debug)]
