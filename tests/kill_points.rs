@@ -129,6 +129,9 @@ struct Facts {
     heard_ready: bool,
     /// The predecessor has then found that the successor lives.
     found_alive: bool,
+    /// The predecessor has asked whether an fd is still the listener that it was, which it does
+    /// before it closes one.
+    was_asked: bool,
     /// So many of its listeners has the predecessor closed.
     closed: u32,
     /// The predecessor has exited.
@@ -156,7 +159,9 @@ impl Facts {
             (Predecessor, What::Leaves(call, 0)) => {
                 let ready = is(*call, libc::SYS_recvfrom) && result == "ready".len() as i64;
                 self.answered |= self.heard_ready && is(*call, libc::SYS_sendto);
-                self.closed += u32::from(self.heard_ready && is(*call, libc::SYS_close));
+                let closes = self.was_asked && is(*call, libc::SYS_close);
+                self.closed += u32::from(self.heard_ready && closes);
+                self.was_asked = is(*call, libc::SYS_getsockopt);
                 self.found_alive |= self.heard_ready && is(*call, libc::SYS_waitid);
                 self.heard_ready |= self.said_ready && ready;
             }
