@@ -3,8 +3,10 @@
 
 mod chart;
 mod figures;
+mod footprint;
 mod goal;
 mod handover;
+pub(crate) mod instructions;
 mod peers;
 mod spawn;
 
@@ -29,6 +31,10 @@ enum Bench {
     Spawn(spawn::Options),
     /// Restarts under load: time to the successor's first answer, and what clients notice.
     Handover(handover::Options),
+    /// Servers after one request: size, memory, page faults, system calls.
+    Footprint(footprint::Options),
+    /// Instructions of a start, against a golden file.
+    Instructions(instructions::Options),
 }
 
 /// What all of them can be told.
@@ -47,6 +53,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     match &options.bench {
         Bench::Spawn(options) => spawn::run(workspace, options),
         Bench::Handover(options) => handover::run(workspace, options),
+        Bench::Footprint(options) => footprint::run(workspace, options),
+        Bench::Instructions(options) => instructions::run(workspace, options),
     }
 }
 

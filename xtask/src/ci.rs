@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::bench::instructions;
 use crate::step::{self, Outcome};
 use crate::workspace::Workspace;
 use crate::{cross, demo, size, syscalls, test};
@@ -41,7 +42,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ..demo.clone()
     };
     let syscalls = syscalls::Options { bless: false };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 10] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 11] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -52,6 +53,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ("tests", &|| test::run(workspace)),
         ("size", &|| size::run(workspace)),
         ("syscalls", &|| syscalls::run(workspace, &syscalls)),
+        ("instructions", &|| {
+            instructions::run(workspace, &instructions::Options::default())
+        }),
         ("demo", &|| demo::run(workspace, &demo)),
         ("demo with broken builds", &|| demo::run(workspace, &chaos)),
     ];

@@ -9,14 +9,18 @@
 //!   return and to the child's exit, and in the end `done`
 //! - the end of stdin: ends, with status 0
 //!
+//! `spawner PROGRAM instructions SOCKETS...`: how many instructions a `start_process` takes with so
+//! many sockets, a line each, and ends.
+//!
 //! What goes wrong is said on stderr, and ends it with status 1.
 
+mod instructions;
 mod load;
 mod methods;
 mod quiet;
 
 use std::error::Error;
-use std::ffi::CString;
+use std::ffi::{CString, OsString};
 use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::ExitCode;
@@ -39,15 +43,18 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args_os().skip(1);
     let program = arguments.next().ok_or("no program")?;
     let program = CString::new(program.into_vec())?;
-    let mut number = || -> Result<usize, Box<dyn Error>> {
-        let text = arguments.next().ok_or("no number")?;
-        Ok(text.to_str().ok_or("no text")?.parse()?)
-    };
-    let (memory, fds) = (number()?, number()?);
-
     let environ = environ()?;
     let environ: Vec<_> = environ.iter().map(CString::as_c_str).collect();
     let spawner = Spawner::new(&program, &environ);
+    let mut arguments = arguments.peekable();
+    if arguments.next_if(|it| it == "instructions").is_some() {
+        for sockets in arguments {
+            let sockets = number(Some(sockets))?;
+            println!("{}", instructions::count(&spawner, sockets)?);
+        }
+        return Ok(());
+    }
+    let (memory, fds) = (number(arguments.next())?, number(arguments.next())?);
     let load = Load::new(memory, fds)?;
     quiet::ask()?;
 
@@ -78,6 +85,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     drop(load);
     Ok(())
+}
+
+fn number(argument: Option<OsString>) -> Result<usize, Box<dyn Error>> {
+    let argument = argument.ok_or("no number")?;
+    Ok(argument.to_str().ok_or("no text")?.parse()?)
 }
 
 fn in_method<E: fmt::Display>(method: Method) -> impl Fn(E) -> String {

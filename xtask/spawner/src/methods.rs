@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 use std::{fmt, io, ptr};
 
-use gracenet::{Args, Deadline, Environ, Failure, Net, Program};
+use gracenet::{Args, Deadline, Environ, Failure, Net, Program, Successor};
 
 /// A way to start a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,25 +129,22 @@ impl<'a> Spawner<'a> {
     }
 
     fn gracenet(&self, sockets: usize) -> Outcome {
-        let mut net: Net<MOST_SOCKETS> = Net::new();
-        for nth in 0..sockets {
-            if nth % 2 == 0 {
-                net.listen("tcp", "127.0.0.1:0")?;
-            } else {
-                let name = format!("@gracenet-spawner-{}-{nth}", std::process::id());
-                net.listen("unix", name)?;
-            }
-        }
+        let mut net = table(sockets)?;
         let begun = Instant::now();
         let successor = net.start_process(&self.program);
         let returned = begun.elapsed();
-        match successor?.wait_ready(Deadline::after_ms(PATIENCE_MS)) {
-            Err(Failure::Exited(0)) => Ok(Sample {
-                returned,
-                exited: begun.elapsed(),
-            }),
-            outcome => Err(format!("the successor: {outcome:?}").into()),
-        }
+        wait_for_exit(successor?)?;
+        let exited = begun.elapsed();
+        Ok(Sample { returned, exited })
+    }
+
+    /// A start with so many sockets, with something done just before it and just after it.
+    pub(crate) fn started(&self, sockets: usize, mark: impl Fn()) -> Result<(), Box<dyn Error>> {
+        let mut net = table(sockets)?;
+        mark();
+        let successor = net.start_process(&self.program);
+        mark();
+        wait_for_exit(successor?)
     }
 
     fn posix_spawn(&self) -> Outcome {
@@ -211,6 +208,26 @@ impl<'a> Spawner<'a> {
     }
 }
 
+fn table(sockets: usize) -> Result<Net<MOST_SOCKETS>, Box<dyn Error>> {
+    let mut net = Net::new();
+    for nth in 0..sockets {
+        if nth % 2 == 0 {
+            net.listen("tcp", "127.0.0.1:0")?;
+        } else {
+            let name = format!("@gracenet-spawner-{}-{nth}", std::process::id());
+            net.listen("unix", name)?;
+        }
+    }
+    Ok(net)
+}
+
+fn wait_for_exit(successor: &mut Successor) -> Result<(), Box<dyn Error>> {
+    match successor.wait_ready(Deadline::after_ms(PATIENCE_MS)) {
+        Err(Failure::Exited(0)) => Ok(()),
+        outcome => Err(format!("the successor: {outcome:?}").into()),
+    }
+}
+
 /// In the child.
 extern "C" fn execute(spawner: *mut c_void) -> c_int {
     // SAFETY: it is one, and outlives this process' use of the memory.
@@ -244,7 +261,7 @@ fn reaped(pid: libc::pid_t, begun: Instant, returned: Duration) -> Outcome {
     Ok(Sample { returned, exited })
 }
 
-fn succeeded(result: c_int) -> io::Result<()> {
+pub(crate) fn succeeded(result: c_int) -> io::Result<()> {
     if result < 0 {
         return Err(io::Error::last_os_error());
     }
