@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::getxattr;
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid,
 };
@@ -360,19 +361,11 @@ impl Generation {
 /// so that it stands for itself.
 fn fds(pid: Pid) -> Vec<Fd> {
     let fds = Fds::of(pid);
-    // Num RefCount Protocol Flags Type St Inode Path
-    let table = fs::read_to_string("/proc/net/unix").unwrap();
-    let channels: Vec<String> = table
-        .lines()
-        .map(|line| line.split_whitespace().collect::<Vec<_>>())
-        .filter(|words| words.len() == 7 && words[4] == "0005")
-        .map(|words| format!("socket:[{}]", words[6]))
-        .collect();
-    let is_channel = |fd: &Fd| channels.iter().any(|it| fd.target == Path::new(it));
     let mut found = Vec::new();
     for number in fds.numbers() {
-        let mut fd = fds.get(number).unwrap().clone();
-        if is_channel(&fd) {
+        let Some(fd) = fds.get(number) else { continue };
+        let mut fd = fd.clone();
+        if is_channel(pid, &fd) {
             fd.target = "channel".into();
         }
         if !fd.is_socket() || [TCP, UNIX].contains(&number) {
@@ -380,6 +373,17 @@ fn fds(pid: Pid) -> Vec<Fd> {
         }
     }
     found
+}
+
+/// Whether it is a unix socket that is no stream: clients and listeners are `UNIX-STREAM`, since
+/// Linux 5.15. The list in /proc/net/unix would not do: one that others change while it is read
+/// leaves some out.
+fn is_channel(pid: Pid, fd: &Fd) -> bool {
+    let path = format!("/proc/{pid}/fd/{}", fd.number);
+    let mut name = [0; 16];
+    fd.is_socket()
+        && getxattr(path, "system.sockprotoname", &mut name)
+            .is_ok_and(|length| name.starts_with(b"UNIX\0") && length == 5)
 }
 
 /// Every path in the directory, with its inode.

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::process::Signal;
 use serde::Serialize;
 
-use super::inside::{Inside, TcpListener};
+use super::inside::{Inside, Listeners};
 use crate::daemon::{Daemon, PATIENCE, deploy};
 use crate::log::Log;
 use crate::process::Process;
@@ -177,7 +177,7 @@ fn plan(seed: u32, restarts: usize) -> Vec<Fault> {
 pub(crate) struct Chaos {
     seed: u32,
     plan: Vec<Fault>,
-    tcp: TcpListener,
+    listeners: Listeners,
     seen: BTreeMap<Fault, BTreeMap<String, u32>>,
 }
 
@@ -195,7 +195,7 @@ impl Chaos {
         Ok(Self {
             seed,
             plan: plan(seed, restarts),
-            tcp: TcpListener::find(&daemon.tcp)?,
+            listeners: Listeners::find(daemon.endpoints())?,
             seen: BTreeMap::new(),
         })
     }
@@ -220,7 +220,7 @@ impl Chaos {
         let kept = fault
             .deploy(build, place)
             .with_context(|| format!("cannot deploy {}", fault.name()))?;
-        let before = Inside::of(current.pid, &self.tcp)?;
+        let before = Inside::of(current.pid, &self.listeners)?;
         let mark = log.mark();
         current.signal(Signal::USR2)?;
         let prefix = format!("gracenet-httpd[{}]: ", current.pid);
@@ -249,7 +249,7 @@ impl Chaos {
             bail!("{}: {reason:?} instead of {expected:?}", fault.name());
         }
         // By now nothing may be left of it.
-        let after = Inside::of(current.pid, &self.tcp)?;
+        let after = Inside::of(current.pid, &self.listeners)?;
         ensure!(
             after == before,
             "{} has changed process {}: {before} before, {after} now",
