@@ -628,7 +628,6 @@ impl NetView {
     ///
     /// Sockets in an epoll are to be taken out of it first, as for [`close`](Self::close).
     pub fn retire(&mut self) {
-        self.0.state.seat = None;
         self.0.slots.clear();
     }
 

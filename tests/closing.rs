@@ -281,8 +281,7 @@ fn handles_are_stale_after_retiring() {
     let site = Site::open();
     let before = site.puppet.fds().numbers().len();
     site.puppet.must("retire");
-    // And what kept a number for the channel.
-    assert_eq!(site.puppet.fds().numbers().len(), before - 5);
+    assert_eq!(site.puppet.fds().numbers().len(), before - 4);
     for at in 0..4 {
         let order = format!("accept {}", site.handle(at));
         assert_eq!(site.puppet.fails(order), STALE);
