@@ -60,9 +60,9 @@ impl Error {
 
     /// What the kernel said.
     pub const fn errno(self) -> Errno {
-        match self.raw_os_error() {
-            errno @ 1..=4095 => Errno::from_raw_os_error(errno),
-            _ => Errno::NOSYS,
+        match self.0.get() & 0xfff {
+            0 => Errno::NOSYS,
+            errno => Errno::from_raw_os_error(errno as i32),
         }
     }
 
