@@ -588,12 +588,28 @@ impl NetView {
     /// `net.preflight(program, changes)` — whether a successor could be started now, without
     /// starting one: everything that speaks against it, not only the first thing.
     ///
+    /// What is found is what a start would say. Besides what is wrong with the table, the limits
+    /// and the path, that is:
+    /// - `socketpair`, `fcntl`, `clone: os error 24` (EMFILE): too few fds are free in this
+    ///   process. So as to know, as many as a start takes are taken and given back.
+    /// - `execve: os error 7` (E2BIG): the arguments, the environment and the path are too much
+    ///   for the stack of the successor (a quarter of RLIMIT_STACK, but at least 128 KiB and at
+    ///   most 6 MiB), to the byte, with the longest pid there can be.
+    /// - `execve: os error 8` (ENOEXEC): no script, nor a program of this processor; one of the
+    ///   narrower processor that the kernel may be able to execute (i386) is not found.
+    /// - `execve: os error 40`, `80`, `5` (ELOOP, ELIBBAD, EIO): scripts whose interpreters are
+    ///   scripts, further than the kernel goes; an interpreter that is none, or is cut off.
+    ///
     /// Nothing is changed. That nothing was found is no promise: files can be replaced and
-    /// limits reached between this and the start, which checks again.
+    /// limits reached between this and the start, which checks again. Nor is a file that may be
+    /// executed and not read looked into. Where binfmt_misc is mounted and has a handler, a file
+    /// of no known kind may be its, and is not found; handlers that are nowhere to be seen, as in
+    /// a container, are not known of, so that what only they can execute is found.
     ///
     /// # Linux
     ///
-    /// That a program is open for writing (ETXTBSY) is found from 6.14 on.
+    /// That a program is open for writing (ETXTBSY) is found from 6.14 on. Strings are counted as
+    /// 5.1 and later do it.
     ///
     /// # Examples
     ///
@@ -606,15 +622,21 @@ impl NetView {
     /// }
     /// # }
     /// ```
+    ///
+    /// # References
+    ///
+    /// - [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html)
+    /// - [binfmt_misc](https://docs.kernel.org/admin-guide/binfmt-misc.html)
     pub fn preflight(&mut self, program: &Program<'_>, changes: &Changes<'_>) -> Findings {
         let mut findings = Findings::default();
         if self.is_being_replaced() {
             findings.add(StartError::InProgress);
         }
-        spawn::check(program, changes, &self.0.slots, &mut |finding| {
-            findings.add(finding)
-        });
-        preflight::check(program, changes, &mut |finding| findings.add(finding));
+        let Table { state, slots } = &self.0;
+        let mut found = |finding| findings.add(finding);
+        let channel = preflight::check_fds(state.seat(), &mut found);
+        let load = spawn::check(program, changes, slots, channel, &mut found);
+        preflight::check(program, changes, load.as_ref(), &mut found);
         findings
     }
 

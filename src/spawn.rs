@@ -16,7 +16,7 @@ use rustix::process::Pid;
 
 use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
 use crate::changes::Changes;
-use crate::environ::{Args, value_of};
+use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
 use crate::fd_plan::{self, Move};
 use crate::program::Program;
@@ -211,22 +211,51 @@ fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
-/// here without looking at the program.
+/// here without looking at the program, with a channel that would lie there; and how much its
+/// strings are.
 pub(crate) fn check(
     program: &Program<'_>,
     changes: &Changes<'_>,
     sockets: &[Slot],
+    channel: Option<c_int>,
     found: &mut dyn FnMut(StartError),
-) {
-    let start = Start::new(program, changes, sockets, NO_CHANNEL, found);
-    if start.words() > MOST_WORDS {
-        found(StartError::TooLarge);
-    }
-    let highest = start.close_from() - 1;
-    if highest >= start.limits.0 {
-        found(StartError::FdLimit(highest));
+) -> Option<Load> {
+    let channel = channel.unwrap_or(NO_CHANNEL);
+    let start = Start::new(program, changes, sockets, channel, found);
+    let weighed = match start.words() {
+        0..=512 => weigh_on_stack::<512>(&start),
+        513..=MOST_WORDS => weigh_on_stack::<MOST_WORDS>(&start),
+        _ => Err(StartError::TooLarge),
+    };
+    match weighed {
+        Ok(load) => Some(load),
+        Err(error) => {
+            found(error);
+            None
+        }
     }
 }
+
+#[inline(never)] // The frame is what it is for.
+fn weigh_on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Load, StartError> {
+    let mut memory = [const { Word::uninit() }; WORDS];
+    start.weigh(&mut memory)
+}
+
+/// How much the strings of a start are, without the name of the file.
+pub(crate) struct Load {
+    /// How many there are.
+    pub(crate) count: usize,
+    /// Their bytes, NULs and all, with the longest pid there can be.
+    pub(crate) bytes: usize,
+    /// Those of the first argument.
+    pub(crate) first: usize,
+    /// The number of the last fd: of what is executed, where that is one.
+    pub(crate) last_fd: u32,
+}
+
+/// The digits of the last pid of 64-bit kernels (PID_MAX_LIMIT).
+const LONGEST_PID: usize = 7;
 
 /// In place of a channel, where nothing is moved.
 const NO_CHANNEL: c_int = -1;
@@ -391,8 +420,13 @@ impl<'a> Start<'a> {
         self.channel_fd() + 1 + u32::from(self.changes.executable.is_some())
     }
 
-    #[inline(never)]
-    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
+    /// Lays out all that the child needs in this memory, and does something with it.
+    #[inline(always)] // So that the plan stays where it was made.
+    fn lay_out<T>(
+        &self,
+        memory: &mut [Word],
+        then: impl FnOnce(&mut Plan) -> Result<T, StartError>,
+    ) -> Result<T, StartError> {
         let mut scratch = Scratch::new(memory, self.text);
         let argv = scratch.words.cast_const().cast();
         for argument in self.args().iter() {
@@ -433,15 +467,19 @@ impl<'a> Start<'a> {
         if scratch.overflow {
             return Err(StartError::TooLarge);
         }
-        let started = launch(&mut plan);
-        match started {
+        then(&mut plan)
+    }
+
+    #[inline(never)]
+    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
+        self.lay_out(memory, |plan| match launch(plan) {
             // Neither the whole table nor a part of it could be copied in the child.
             Err(StartError::Failed(error)) if error.operation() == Operation::Unshare => {
                 plan.shares_files = false;
-                launch(&mut plan)
+                launch(plan)
             }
             started => started,
-        }
+        })
     }
 
     fn directory(&self) -> c_int {
@@ -449,6 +487,38 @@ impl<'a> Start<'a> {
             .directory
             .as_ref()
             .map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    fn weigh(&self, memory: &mut [Word]) -> Result<Load, StartError> {
+        let envp = self.lay_out(memory, |plan| {
+            for digits in plan.pids {
+                if !digits.is_null() {
+                    // SAFETY: there is room for more digits, and zeros are behind them.
+                    unsafe { digits.write_bytes(b'9', LONGEST_PID) };
+                }
+            }
+            Ok(plan.envp)
+        })?;
+        // SAFETY: an array of C strings in the memory, or that outlive it.
+        let strings = unsafe { Environ::from_raw(envp) }.iter();
+        let sizes = self.args().iter().chain(strings);
+        let (mut count, mut bytes) = (0, 0);
+        for string in sizes {
+            count += 1;
+            bytes += string.count_bytes() + 1;
+        }
+        let first = self.args().iter().next();
+        if first.is_none() {
+            // An empty one takes its place (Linux 5.18).
+            count += 1;
+            bytes += 1;
+        }
+        Ok(Load {
+            count,
+            bytes,
+            first: first.map_or(1, |first| first.count_bytes() + 1),
+            last_fd: self.close_from() - 1,
+        })
     }
 
     /// The variables of the start but for those that told of our own sockets, and behind them

@@ -899,6 +899,14 @@ pub(crate) fn read_signal(
     unsafe { run(what, number(fd), [at, length]) }
 }
 
+/// getdents64(folder, buffer): how many bytes of entries there are.
+pub(crate) fn entries(folder: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Error> {
+    let what = what(Operation::Read, raw::__NR_getdents64);
+    let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+    // SAFETY: so many bytes are writable.
+    unsafe { call(what, number(folder), [at, length]) }.map(|read| read as usize)
+}
+
 /// signalfd4(-1, set, SFD_NONBLOCK | SFD_CLOEXEC).
 pub(crate) fn signalfd(set: super::SigSet) -> Result<OwnedFd, Error> {
     let what = what(Operation::Signalfd, raw::__NR_signalfd4);
