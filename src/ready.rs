@@ -23,6 +23,9 @@ const READY: &[u8] = b"ready";
 /// has lost its way: its fds are closed shortly before its end can be seen.
 const LAST_MOMENTS_MS: u64 = 1_000;
 
+/// How long a process without a pidfd is left unwatched at most.
+const UNWATCHED_MS: u64 = 10;
+
 /// Messages that are passed over at once, so that a talkative successor holds nobody up.
 const MESSAGES_AT_ONCE: usize = 16;
 
@@ -236,8 +239,9 @@ impl Successor {
         self.channel.as_ref().map(sys::lend)
     }
 
-    /// The pidfd: readable when the process has ended. `None` where the kernel has none
-    /// (before Linux 5.3).
+    /// The pidfd: readable when the process has ended. `None` where the kernel has none (before
+    /// Linux 5.2), a seccomp filter refuses it, or no fd was free for it; then
+    /// [`wake_by`](Self::wake_by) says when to look.
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(sys::lend)
     }
@@ -290,6 +294,8 @@ impl Successor {
 
     /// `successor.wait_ready(deadline)` — waits until it is ready, or has failed.
     ///
+    /// Without a [`pidfd`](Self::pidfd) it wakes every 10 ms to see whether it has ended.
+    ///
     /// # Errors
     ///
     /// [`Failure`]: it has ended and was reaped, and this process is as it was before. Another
@@ -304,15 +310,23 @@ impl Successor {
         }
     }
 
-    /// `successor.wake_by(deadline)` — when [`try_wait`](Self::try_wait) with this deadline is to
-    /// be called even if no fd is ready: at the deadline, or earlier, when a successor that has
-    /// closed its channel is given a last moment.
+    /// `successor.wake_by(deadline)` — when [`try_wait`](Self::try_wait), or
+    /// [`try_probation`](Self::try_probation), with this deadline is to be called even if no fd is
+    /// ready: at the deadline, or earlier, when a successor that has closed its channel is given a
+    /// last moment.
+    ///
+    /// Without a [`pidfd`](Self::pidfd) that is in 10 ms at the latest, as nothing else tells of
+    /// its end: the channel stays open as long as a child of it has it.
     pub fn wake_by(&self, deadline: Deadline) -> Deadline {
-        match self.state {
+        let deadline = match self.state {
             State::Closed(end) => end.min(deadline),
-            State::Ending(_) if self.pidfd.is_none() => Deadline::after_ms(10),
             State::Ending(_) => Deadline::NEVER,
+            State::Failed(_) => return deadline,
             _ => deadline,
+        };
+        match self.pidfd {
+            Some(_) => deadline,
+            None => deadline.min(Deadline::after_ms(UNWATCHED_MS)),
         }
     }
 
@@ -329,7 +343,7 @@ impl Successor {
     ///
     /// Until it is decided, the predecessor keeps its sockets, and need not accept. When the
     /// successor dies, it accepts again, and may start another. The
-    /// [`pidfd`](Self::pidfd) is what wakes.
+    /// [`pidfd`](Self::pidfd) is what wakes, or without one [`wake_by`](Self::wake_by).
     pub fn try_probation(&mut self, deadline: Deadline) -> Option<Result<(), Failure>> {
         if self.is_ready() {
             if let Some(failure) = self.reap() {
@@ -346,6 +360,8 @@ impl Successor {
     /// `successor.probation(deadline)` — waits until the deadline, or until a successor that was
     /// ready has died. One that is not ready yet is not waited for at all.
     ///
+    /// Without a [`pidfd`](Self::pidfd) it wakes every 10 ms to see whether it has.
+    ///
     /// # Errors
     ///
     /// [`Failure`]: it has ended and was reaped. Another successor can be started.
@@ -357,7 +373,7 @@ impl Successor {
             if !self.is_ready() {
                 return Ok(());
             }
-            let _ = wait_readable([None, self.pidfd()], deadline);
+            let _ = wait_readable([None, self.pidfd()], self.wake_by(deadline));
         }
     }
 

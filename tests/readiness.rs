@@ -1,13 +1,14 @@
 //! A server starts successors that go wrong in every way, before they are ready and after, and
 //! serves its clients all the while. Nothing is left of any of them: no fd, no zombie, and the
 //! next one may be started. Then it is the server that is killed, and its successor that goes on.
+#![allow(unsafe_code)] // Numbers of this thread's use of the processor.
 
 mod util;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gracenet::{Args, Deadline, Environ, Failure, Handle, ListenOptions, Net, Program, StartError};
 use rustix::event::{Timespec, epoll};
@@ -15,8 +16,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use util::{
-    Fds, Predecessor, Witness, alone, hear, is_reaped, path, program, tell, until_gone, witness,
-    witness_in,
+    Fds, Predecessor, Witness, alone, hear, is_reaped, path, program, seccomp, tell, until_gone,
+    witness, witness_in,
 };
 
 /// Long enough for what does happen.
@@ -541,4 +542,121 @@ fn successor_of_a_predecessor_that_is_gone_at_its_start_is_one() {
     assert_eq!(heir.say("gone"), "yes");
     drop(report);
     waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap();
+}
+
+/// Runs `body` where there are no pidfds, neither from clone nor otherwise: before Linux 5.2.
+fn without_pidfds(body: impl FnOnce() + Send) {
+    let with_pidfd = libc::CLONE_PIDFD as u32;
+    seccomp::where_filtered(
+        vec![
+            seccomp::step(seccomp::LOAD, seccomp::CALL, 0, 0),
+            seccomp::step(seccomp::IF_EQUAL, libc::SYS_clone3 as u32, 1, 0),
+            seccomp::step(seccomp::IF_EQUAL, libc::SYS_pidfd_open as u32, 0, 1),
+            seccomp::step(seccomp::RETURN, seccomp::errno(libc::ENOSYS), 0, 0),
+            seccomp::step(seccomp::IF_EQUAL, libc::SYS_clone as u32, 0, 3),
+            seccomp::step(seccomp::LOAD, seccomp::ARGUMENTS[0], 0, 0),
+            seccomp::step(seccomp::IF_ANY_BIT, with_pidfd, 0, 1),
+            seccomp::step(seccomp::RETURN, seccomp::errno(libc::EINVAL), 0, 0),
+            seccomp::step(seccomp::RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+        ],
+        body,
+    );
+}
+
+/// How often this thread has gone to sleep.
+fn sleeps() -> i64 {
+    // SAFETY: numbers, of which zeros are values.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the usage is writable.
+    let done = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
+    assert_eq!(done, 0);
+    usage.ru_nvcsw
+}
+
+/// Far less than the time that is allowed.
+fn at_once<T>(body: impl FnOnce() -> T) -> T {
+    let begin = Instant::now();
+    let value = body();
+    let taken = begin.elapsed();
+    assert!(taken < Duration::from_secs(5), "it took {taken:?}");
+    value
+}
+
+/// Case H9. It wakes now and then, and neither at the end alone nor all the time.
+#[test]
+fn death_on_probation_is_noticed_without_a_pidfd() {
+    let _alone = alone();
+    without_pidfds(|| {
+        let mut server = Server::new();
+        let before = Fds::of_self();
+        let script = "printf ready >&$c; head -c1 <&3 >/dev/null; exit 5";
+        let (pid, outcome) = server.wait(script, soon());
+        assert_eq!(outcome, Ok(()));
+        let successor = server.successor();
+        assert!(successor.pidfd().is_none());
+        // One that lives holds out to the end, and not much of the processor is spent on it.
+        let (begin, slept) = (Instant::now(), sleeps());
+        assert_eq!(successor.probation(Deadline::after_ms(300)), Ok(()));
+        assert!(begin.elapsed() >= Duration::from_millis(300));
+        let slept = sleeps() - slept;
+        assert!((3..=40).contains(&slept), "slept {slept} times");
+        let wake_by = successor.wake_by(Deadline::NEVER);
+        assert!(wake_by <= Deadline::after_ms(10));
+        assert_eq!(successor.try_probation(soon()), None);
+        tell(&server.predecessor.report, "x");
+        let outcome = at_once(|| server.successor().probation(soon()));
+        assert_eq!(outcome, Err(Failure::Exited(5)));
+        server.nothing_is_left(pid, Failure::Exited(5), &before, script);
+        assert_eq!(server.successor().wake_by(Deadline::NEVER), Deadline::NEVER);
+        server.serves();
+        server.may_start_another();
+    });
+}
+
+/// Case H1. The channel tells of the end of all who have it, and a child of the successor may.
+#[test]
+fn death_behind_an_open_channel_is_noticed_without_a_pidfd() {
+    let _alone = alone();
+    without_pidfds(|| {
+        for (end, failure) in [
+            ("exit 3", Failure::Exited(3)),
+            ("kill -KILL $$", Failure::Killed(9)),
+        ] {
+            let mut server = Server::new();
+            let before = Fds::of_self();
+            // The child ends when it is told to.
+            let script = format!("(printf up >&3; head -c1 <&3 >/dev/null) & {end}");
+            let pid = server.predecessor.start_script(&script);
+            assert_eq!(hear(&server.predecessor.report), "up");
+            let successor = server.successor();
+            assert!(successor.pidfd().is_none() && successor.channel().is_some());
+            let outcome = at_once(|| successor.wait_ready(soon()));
+            assert_eq!(outcome, Err(failure));
+            server.nothing_is_left(pid, failure, &before, &script);
+            server.serves();
+            tell(&server.predecessor.report, "x");
+
+            // In an event loop, in which nothing becomes ready either.
+            let pid = server.predecessor.start_script(&script);
+            assert_eq!(hear(&server.predecessor.report), "up");
+            let outcome = at_once(|| {
+                loop {
+                    if let Some(outcome) = server.successor().try_wait(soon()) {
+                        break outcome;
+                    }
+                    let successor = server.successor();
+                    let queue = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+                    let data = epoll::EventData::new_u64(CHANNEL);
+                    let channel = successor.channel().unwrap();
+                    epoll::add(&queue, channel, data, epoll::EventFlags::IN).unwrap();
+                    let timeout = successor.wake_by(soon()).remaining_ms().unwrap();
+                    assert!(timeout <= 10);
+                    assert_eq!(events(&queue, timeout as i64), []);
+                }
+            });
+            assert_eq!(outcome, Err(failure));
+            assert!(is_reaped(pid));
+            tell(&server.predecessor.report, "x");
+        }
+    });
 }
