@@ -104,7 +104,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         report.clients = options.clients;
         if let Some(chaos) = chaos {
             let chaos = chaos.report(report.restarts);
-            report.problems.extend(chaos.missing());
+            if report.problems.is_empty() {
+                report.problems = chaos.missing();
+            }
             report.chaos = Some(chaos);
         }
     });
