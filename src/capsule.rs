@@ -15,11 +15,11 @@ use crate::sys;
 
 /// Bytes of a known version and length, in a file in memory (memfd) that is sealed.
 ///
-/// It travels as any other fd of the table, by its name: the predecessor makes one with
-/// [`seal`](Self::seal) and [`insert`](crate::NetView::insert)s it before it starts a successor;
-/// the successor [`claim`](crate::NetView::claim)s it. As it stays in the table like all others,
-/// and would go to the next successor as well, each side closes it when it is done with: the
-/// successor when it has read it, the predecessor when the successor has failed.
+/// It travels as any other fd, by its name: the predecessor makes one with [`seal`](Self::seal) and
+/// [`lend`](crate::Changes::lend)s it to the successor that it starts, which
+/// [`claim`](crate::NetView::claim)s it and closes it when it has read it. The predecessor drops
+/// its own when the start is done, whatever became of the successor; the next one gets another.
+/// One that is to go to every successor is [`insert`](crate::NetView::insert)ed into the table.
 ///
 /// What the bytes mean is the program's affair; a new program can find the state of an older or,
 /// after a step back, of a newer one. Hence the version: one that is not known is told by
@@ -33,12 +33,19 @@ use crate::sys;
 /// # Examples
 ///
 /// ```
-/// use gracenet::{Capsule, Net};
+/// use std::os::fd::AsFd as _;
+///
+/// use gracenet::{Capsule, Changes, Net};
 ///
 /// let mut net: Net<8> = Net::new();
 /// let web = net.listen("tcp", "127.0.0.1:0")?;
-/// // Before a successor is started:
-/// let state = net.insert("state", Capsule::seal(2, &[b"served ", b"1234"])?)?;
+/// // In the predecessor, for this start only:
+/// let state = Capsule::seal(2, &[b"served ", b"1234"])?;
+/// let lent = [("state", state.as_fd())];
+/// let changes = Changes::new().lend(&lent)?;
+/// // net.start_process_with(&program, &changes)?;
+/// # let _ = changes;
+/// # let state = net.insert("state", state)?;
 ///
 /// // In the successor, where `state` is `net.claim("state")`:
 /// let capsule = Capsule::open(net.borrow(state)?)?;

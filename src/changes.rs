@@ -6,6 +6,7 @@ use rustix::fd::BorrowedFd;
 
 use crate::activation::split_at_byte;
 use crate::environ::{Args, value_of};
+use crate::socket::NameError;
 
 /// What a successor gets that its [`Program`](crate::Program) does not say: everything else is as
 /// it was at the start.
@@ -32,6 +33,7 @@ pub struct Changes<'a> {
     pub(crate) set: &'a [&'a CStr],
     pub(crate) unset: &'a [&'a str],
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) lent: &'a [(&'a str, BorrowedFd<'a>)],
 }
 
 impl<'a> Changes<'a> {
@@ -44,6 +46,7 @@ impl<'a> Changes<'a> {
             set: &[],
             unset: &[],
             stdio: [None; 3],
+            lent: &[],
         }
     }
 
@@ -92,6 +95,41 @@ impl<'a> Changes<'a> {
     pub const fn unset(mut self, names: &'a [&'a str]) -> Self {
         self.unset = names;
         self
+    }
+
+    /// Fds and their names, for this successor alone: it gets them behind those of the table, and
+    /// [`claim`](crate::NetView::claim)s them by their names as it does all others. A
+    /// [`Capsule`](crate::Capsule) is what is mostly lent.
+    ///
+    /// They stay the caller's, who closes them when they have been passed, or have not: the table
+    /// is as it was, and no other successor gets them. A start takes room in it for them
+    /// ([`StartError::TooLarge`](crate::StartError::TooLarge)), as the successor's own table must
+    /// have it, from which they go on to its successors unless it closes them.
+    ///
+    /// # Errors
+    ///
+    /// [`NameError`]: a name is not one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::fd::AsFd as _;
+    ///
+    /// use gracenet::{Capsule, Changes};
+    ///
+    /// let state = Capsule::seal(1, &[b"served 1234"])?;
+    /// let lent = [("state", state.as_fd())];
+    /// let changes = Changes::new().lend(&lent)?;
+    /// // net.start_process_with(&program, &changes)?;
+    /// # let _ = changes;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    pub fn lend(mut self, fds: &'a [(&'a str, BorrowedFd<'a>)]) -> Result<Self, NameError> {
+        for (name, _) in fds {
+            NameError::check(name.as_bytes())?;
+        }
+        self.lent = fds;
+        Ok(self)
     }
 
     /// Another standard input. It does not become CLOEXEC or stop being it in this process.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Adopting fds by their numbers.
 
 use core::fmt;
+use core::mem;
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
@@ -580,7 +581,15 @@ impl NetView {
         let generation = self.0.state.generation.saturating_add(1);
         let (ours, theirs) = ready::channel(generation)?;
         let Table { state, slots } = &mut self.0;
-        let started = spawn::start(program, changes, slots, sys::lend(&theirs), state.seat())?;
+        let kept = slots.len();
+        if !changes.lent.is_empty() {
+            lend(slots, changes.lent)?;
+        }
+        let started = spawn::start(program, changes, slots, sys::lend(&theirs), state.seat());
+        if !changes.lent.is_empty() {
+            take_back(slots, kept);
+        }
+        let started = started?;
         let successor = Successor::new(started.pid, started.pidfd, ours);
         Ok(state.successor.insert(successor))
     }
@@ -632,10 +641,15 @@ impl NetView {
         if self.is_being_replaced() {
             findings.add(StartError::InProgress);
         }
-        let Table { state, slots } = &self.0;
+        let Table { state, slots } = &mut self.0;
         let mut found = |finding| findings.add(finding);
         let channel = preflight::check_fds(state.seat(), &mut found);
+        let kept = slots.len();
+        if let Err(finding) = lend(slots, changes.lent) {
+            found(finding);
+        }
         let load = spawn::check(program, changes, slots, channel, &mut found);
+        take_back(slots, kept);
         preflight::check(program, changes, load.as_ref(), &mut found);
         findings
     }
@@ -847,6 +861,42 @@ impl State {
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         id
+    }
+}
+
+/// Puts what is lent to one successor behind the sockets for as long as its start takes.
+///
+/// # Errors
+///
+/// - [`StartError::TooLarge`]: there is no room for all of it.
+/// - EBADF: one of them is not open.
+///
+/// Nothing is left of it.
+fn lend(slots: &mut VecView<Slot>, lent: &[(&str, BorrowedFd<'_>)]) -> Result<(), StartError> {
+    let kept = slots.len();
+    for (name, fd) in lent {
+        let pushed = Identity::of(*fd).map_err(StartError::from);
+        let pushed = pushed.and_then(|identity| {
+            // SAFETY: it is never closed by its slot, which is forgotten.
+            let fd = unsafe { sys::own(fd.as_raw_fd()) };
+            let pushed = slots.push(Slot::new(0, fd, identity, name.as_bytes()));
+            pushed.map_err(|slot| {
+                mem::forget(slot);
+                StartError::TooLarge
+            })
+        });
+        if pushed.is_err() {
+            take_back(slots, kept);
+            return pushed;
+        }
+    }
+    Ok(())
+}
+
+/// Takes out what was lent, of which nothing is closed.
+fn take_back(slots: &mut VecView<Slot>, kept: usize) {
+    while slots.len() > kept {
+        mem::forget(slots.pop());
     }
 }
 

@@ -42,8 +42,9 @@ pub enum StartError {
     InProgress,
     /// There is no first argument to execute.
     NoProgram,
-    /// The arguments, the environment and the names are too much for one process, or one of the
-    /// strings is too long for the kernel.
+    /// The arguments, the environment and the names are too much for one process, one of the
+    /// strings is too long for the kernel, or more is [lent](Changes::lend) than the table has room
+    /// for.
     TooLarge,
     /// The successor would need this fd number, which RLIMIT_NOFILE does not allow.
     FdLimit(u32),
