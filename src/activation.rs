@@ -297,7 +297,10 @@ impl VariableError {
 impl fmt::Display for VariableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)?;
-        f.write_str(" is not understood, at byte ")?;
+        f.write_str(match self.name {
+            "NOTIFY_SOCKET" => " is not an address, at byte ",
+            _ => " is not a number in range, at byte ",
+        })?;
         fmt::Display::fmt(&self.at, f)
     }
 }

@@ -72,7 +72,7 @@ fn zero_count_env_variable() {
 #[test]
 fn invalid_count_env_variable() {
     let error = counting("a").fails("inherit missing-pid");
-    assert_eq!(error, "LISTEN_FDS is not understood, at byte 0");
+    assert_eq!(error, "LISTEN_FDS is not a number in range, at byte 0");
 }
 
 /// Scenario 4. There it is an error, for all the others too. Here it stops none of them, and is got by its
