@@ -1,21 +1,26 @@
 //! Pure. The command line.
 
+use crate::FULL;
 use crate::table::PLACES;
 use crate::text::{List, decimal};
 
 /// What the program says when it does not understand its arguments.
-pub const USAGE: &str = "\
+pub const USAGE: &str = if FULL {
+    "\
 usage: gracenet-httpd [OPTION]... NETWORK ADDRESS [NETWORK ADDRESS]...
---tag TEXT  what answers carry
---pid-file PATH  where the pid stands
---replace-stale  take over a socket file on which nobody listens
---max-connections N  up to 1024 (256)
---drain MS  longest wait for open requests (30000)
---ready-timeout MS  longest wait for a successor (10000)
---probation MS  wait before the sockets are closed (0)
---start-delay MS, --fail-start STATUS  for trying
+--tag TEXT --pid-file PATH --replace-stale --max-connections N (256)
+--drain MS (30000) --ready-timeout MS (10000) --probation MS (0)
+for trying: --start-delay MS --fail-start STATUS
 NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
-";
+"
+} else {
+    "\
+usage: gracenet-httpd [OPTION]... NETWORK ADDRESS [NETWORK ADDRESS]...
+--tag TEXT --replace-stale --max-connections N (256)
+--drain MS (30000) --ready-timeout MS (10000)
+NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
+"
+};
 
 /// As many addresses are listened on at most.
 pub const LISTENERS: usize = 8;
@@ -63,29 +68,45 @@ pub enum Number {
 pub const READY: u32 = u32::MAX;
 
 /// The least, the most, and what holds where nothing is asked for, by [`Number`].
-const NUMBERS: [(u32, u32, u32); 6] = [
-    (1, CONNECTIONS as u32, 256),
-    (0, u32::MAX, 30_000),
-    (1, u32::MAX, 10_000),
-    (0, u32::MAX, 0),
-    (0, u32::MAX, 0),
-    (0, 255, READY),
-];
+const NUMBERS: &[(u32, u32, u32)] = {
+    const ALL: &[(u32, u32, u32)] = &[
+        (1, CONNECTIONS as u32, 256),
+        (0, u32::MAX, 30_000),
+        (1, u32::MAX, 10_000),
+        (0, u32::MAX, 0),
+        (0, u32::MAX, 0),
+        (0, 255, READY),
+    ];
+    if FULL { ALL } else { ALL.split_at(3).0 }
+};
+
+const DEFAULTS: [u32; NUMBERS.len()] = {
+    let mut defaults = [0; NUMBERS.len()];
+    let mut number = 0;
+    while number < defaults.len() {
+        defaults[number] = NUMBERS[number].2;
+        number += 1;
+    }
+    defaults
+};
 
 /// The numbers come first, then the texts, then what has no value.
-const OPTIONS: List = List::new(
+const OPTIONS: List = List::new(if FULL {
     "--max-connections,--drain,--ready-timeout,--probation,--start-delay,--fail-start,\
-     --tag,--pid-file,--replace-stale,--,--help,-h",
-);
+     --pid-file,--tag,--replace-stale,--,--help,-h"
+} else {
+    "--max-connections,--drain,--ready-timeout,--tag,--replace-stale,--,--help,-h"
+});
 
 /// Places in [`OPTIONS`] behind those of [`Number`].
 mod option {
-    pub(super) const TAG: usize = super::NUMBERS.len();
-    pub(super) const PID_FILE: usize = TAG + 1;
-    pub(super) const REPLACE_STALE: usize = TAG + 2;
-    pub(super) const DASHES: usize = TAG + 3;
-    pub(super) const HELP: usize = TAG + 4;
-    pub(super) const H: usize = TAG + 5;
+    /// In a full build.
+    pub(super) const PID_FILE: usize = super::NUMBERS.len();
+    pub(super) const TAG: usize = PID_FILE + super::FULL as usize;
+    pub(super) const REPLACE_STALE: usize = TAG + 1;
+    pub(super) const DASHES: usize = TAG + 2;
+    pub(super) const HELP: usize = TAG + 3;
+    pub(super) const H: usize = TAG + 4;
 }
 
 /// What is wrong with the command line.
@@ -127,17 +148,17 @@ impl<'a> Options<'a> {
     /// `Options::new(tag)` — What holds where nothing is asked for.
     #[must_use]
     pub const fn new(tag: &'a [u8]) -> Self {
-        let [(.., a), (.., b), (.., c), (.., d), (.., e), (.., f)] = NUMBERS;
         Options {
             tag,
             pid_file: b"",
             replace_stale: false,
             listeners: heapless::Vec::new(),
-            numbers: [a, b, c, d, e, f],
+            numbers: DEFAULTS,
         }
     }
 
-    /// `options.number(which)` — What was asked for, or what holds otherwise.
+    /// `options.number(which)` — What was asked for, or what holds otherwise; 0 where
+    /// this build has no such option.
     #[must_use]
     pub fn number(&self, which: Number) -> u32 {
         self.numbers.get(which as usize).copied().unwrap_or(0)
@@ -216,11 +237,11 @@ impl<'a> Reader<'a> {
         }
         let option = OPTIONS.place_of(name);
         match (option, value) {
-            (..=option::PID_FILE, Some(value)) => {
+            (..=option::TAG, Some(value)) => {
                 self.argument = name;
                 return self.value(option, value);
             }
-            (..=option::PID_FILE, None) => self.waits = true,
+            (..=option::TAG, None) => self.waits = true,
             (option::REPLACE_STALE, None) => self.options.replace_stale = true,
             (option::DASHES, None) => self.plain = true,
             (option::HELP | option::H, _) => return Err(Reason::Help),
@@ -258,7 +279,7 @@ impl<'a> Reader<'a> {
                 return Err(Reason::Value);
             }
             *place = number as u32;
-        } else if option == option::PID_FILE && !value.is_empty() {
+        } else if FULL && option == option::PID_FILE && !value.is_empty() {
             self.options.pid_file = value;
         // It stands in a line of its own, which it must not end.
         } else if option == option::TAG
@@ -273,7 +294,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "full"))]
 mod tests {
     use super::*;
     use std::vec::Vec;
@@ -344,7 +365,7 @@ mod tests {
     /// Each number from its least to its most, and not beyond.
     #[test]
     fn numbers_have_their_ranges() {
-        for (name, (least, most, _)) in OPTIONS.words().zip(NUMBERS) {
+        for (name, &(least, most, _)) in OPTIONS.words().zip(NUMBERS) {
             let name = std::str::from_utf8(name).unwrap();
             let (least, most) = (i64::from(least), i64::from(most));
             for (number, fits) in [

@@ -9,8 +9,9 @@ use gracenet_httpd::text::Text;
 use rustix::fd::OwnedFd;
 
 use crate::around::Around;
+use crate::page::Page;
 use crate::sys::{
-    self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_MORE, MSG_PEEK, Memory,
+    self, EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Errno, MSG_MORE, MSG_PEEK,
 };
 
 /// How long a connection may stay without a request, in milliseconds.
@@ -55,7 +56,7 @@ pub(crate) struct Connection {
     parser: Parser,
     reply: Reply,
     /// The body of an answer that cannot be made again.
-    page: Option<Memory>,
+    page: Option<Page>,
     /// Bytes of the present answer that the kernel has taken.
     sent: usize,
     /// Bytes of the body that have not come yet.
@@ -194,7 +195,7 @@ impl Connection {
 
     fn answer(&mut self, mut reply: Reply, around: &Around<'_>) {
         if reply.has_page() {
-            match around.page() {
+            match Page::of(around) {
                 Ok((page, length)) => {
                     reply.length = length;
                     self.page = (!reply.head_only).then_some(page);
@@ -227,7 +228,7 @@ impl Connection {
             total += self.reply.length as usize;
         }
         // What follows at once is not to wait until the client has confirmed this.
-        let more = self.sent + rest.len() < total;
+        let more = self.page.is_some() && self.sent + rest.len() < total;
         let flags = if more { MSG_MORE } else { 0 };
         self.sent += sys::send(&self.socket, rest, flags)? as usize;
         if self.sent < total {

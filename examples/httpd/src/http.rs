@@ -7,6 +7,7 @@
 //! the rest of it has to be sent. The one whose body changes from one moment to
 //! the next has its body elsewhere.
 
+use crate::FULL;
 use crate::text::{List, Text, decimal};
 
 /// The longest head, from its first byte to the empty line's end.
@@ -475,7 +476,7 @@ impl Parser {
         match PATHS.place_of(path) {
             0 => target = Target::Info,
             1 => target = Target::Health,
-            2 => target = Target::Status,
+            2 if FULL => target = Target::Status,
             _ => {
                 let (sleep, digits) = path.split_at_checked(6).unwrap_or_default();
                 if PATHS.place_of(sleep) == 3
@@ -678,7 +679,7 @@ impl Reply {
     /// `reply.has_page()` — Whether the caller has the body.
     #[must_use]
     pub fn has_page(&self) -> bool {
-        self.status == Status::Ok && self.target == Target::Status
+        FULL && self.status == Status::Ok && self.target == Target::Status
     }
 
     /// `reply.render(identity, text)` — Appends all of its bytes, which are the same

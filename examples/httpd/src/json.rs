@@ -44,27 +44,32 @@ impl<'a> Json<'a> {
         self
     }
 
-    /// `json.string(bytes)` — Writes a string. What is no UTF-8 in it becomes
-    /// U+FFFD, once for each sequence that is none.
+    /// `json.string(bytes)` — Writes a string. Each byte that is no part of UTF-8
+    /// becomes U+FFFD.
     pub fn string(&mut self, bytes: &[u8]) -> &mut Self {
         self.byte(b'"');
-        for chunk in bytes.utf8_chunks() {
-            for &byte in chunk.valid().as_bytes() {
-                match byte {
-                    b'"' | b'\\' => self.byte(b'\\'),
-                    ..b' ' => {
-                        let high = b'0' + (byte >> 4);
-                        self.plain("\\u00").byte(high);
-                        let low = byte & 15;
-                        self.byte(if low < 10 { b'0' } else { b'a' - 10 } + low);
-                        continue;
-                    }
-                    _ => {}
+        let mut rest = bytes;
+        while let Some(&first) = rest.first() {
+            let (character, behind) = match rest.split_at_checked(length(rest)) {
+                Some(split) if !split.0.is_empty() => split,
+                _ => {
+                    self.plain("\u{fffd}");
+                    rest = rest.get(1..).unwrap_or_default();
+                    continue;
                 }
-                self.byte(byte);
+            };
+            rest = behind;
+            if first < b' ' {
+                self.plain(if first < 16 { "\\u000" } else { "\\u001" });
+                let low = first & 15;
+                self.byte(if low < 10 { b'0' } else { b'a' - 10 } + low);
+                continue;
             }
-            if !chunk.invalid().is_empty() {
-                self.plain("\u{fffd}");
+            if first == b'"' || first == b'\\' {
+                self.byte(b'\\');
+            }
+            for &byte in character {
+                self.byte(byte);
             }
         }
         self.byte(b'"');
@@ -90,6 +95,31 @@ impl<'a> Json<'a> {
         self.length += self.text.len() as u64;
         (self.give_away)(self.text.as_bytes());
         self.text = Text::new();
+    }
+}
+
+/// How many bytes of UTF-8 the first character has; 0 if it is none.
+///
+/// What `core` has for this is 400 bytes more.
+fn length(bytes: &[u8]) -> usize {
+    let mut bytes = bytes.iter();
+    let first = bytes.next().copied().unwrap_or(0xff);
+    let length = match first.leading_ones() {
+        0 => return 1,
+        ones @ 2..=4 => ones as usize,
+        _ => return 0,
+    };
+    let mut code = u32::from(first) & (0x7f >> length);
+    for _ in 1..length {
+        match bytes.next() {
+            Some(&byte) if byte & 0xc0 == 0x80 => code = code << 6 | u32::from(byte & 0x3f),
+            _ => return 0,
+        }
+    }
+    // Neither a surrogate nor written longer than it must be.
+    match char::from_u32(code) {
+        Some(character) if character.len_utf8() == length => length,
+        _ => 0,
     }
 }
 
@@ -135,7 +165,7 @@ mod tests {
                 "\"\u{fc}\u{20ac}\u{1f600}\"",
             ),
             (b"\xff", "\"\u{fffd}\""),
-            (b"a\xc3(\xe2\x82", "\"a\u{fffd}(\u{fffd}\""),
+            (b"a\xc3(\xe2\x82", "\"a\u{fffd}(\u{fffd}\u{fffd}\""),
             (
                 b"\xed\xa0\x80\xc0\"",
                 "\"\u{fffd}\u{fffd}\u{fffd}\u{fffd}\\\"\"",
@@ -146,6 +176,24 @@ mod tests {
             });
             assert_eq!(json, text, "{bytes:?}");
         }
+    }
+
+    /// Whatever is UTF-8 for std is it here, and nothing else.
+    #[test]
+    fn characters_are_those_of_std() {
+        for first in 0..=255 {
+            for second in 0..=255 {
+                for rest in [b"\x80\x80", b"\xbf\xbf", b"\x80a", b"ab"] {
+                    let bytes = [first, second, rest[0], rest[1]];
+                    let first = bytes.utf8_chunks().next().unwrap();
+                    let whole = first.valid().chars().next();
+                    let expected = whole.map_or(0, char::len_utf8);
+                    assert_eq!(length(&bytes), expected, "{bytes:x?}");
+                }
+            }
+        }
+        assert_eq!(length(b"\xe2\x82"), 0);
+        assert_eq!(length(b""), 0);
     }
 
     #[test]

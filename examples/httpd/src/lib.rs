@@ -7,6 +7,10 @@
 #[cfg(test)]
 extern crate std;
 
+/// Whether this build has what not every daemon of a few kilobytes needs: `/status`,
+/// `--probation`, `--pid-file`, `--start-delay` and `--fail-start`.
+pub const FULL: bool = cfg!(feature = "full");
+
 pub mod args;
 pub mod http;
 pub mod json;

@@ -13,14 +13,17 @@
 //! | option | meaning | default |
 //! | --- | --- | --- |
 //! | `--tag TEXT` | what answers carry, up to 128 bytes | that of the build |
-//! | `--pid-file PATH` | gets the pid when it is ready, again if a successor fails on probation, and is removed at the end if it still has it | none |
 //! | `--replace-stale` | a unix socket's file on which nobody listens is replaced | |
 //! | `--max-connections N` | as many at a time, up to 1024; others wait in the kernel | 256 |
 //! | `--drain MS` | how long open requests are waited for at the end | 30000 |
 //! | `--ready-timeout MS` | how long a successor may take until it is ready, at least 1 | 10000 |
 //! | `--probation MS` | how long the sockets are kept after that, without accepting; a successor that ends meanwhile, however it does, is one that failed, and the old process accepts again | 0 |
+//! | `--pid-file PATH` | gets the pid when it is ready, again if a successor fails on probation, and is removed at the end if it still has it | none |
 //! | `--start-delay MS` | for trying: how long it takes to become ready | 0 |
 //! | `--fail-start STATUS` | for trying: it exits with this status, 0 to 255, when it would become ready | |
+//!
+//! The last four of them and `/status` are the feature `full`, which is on
+//! by default.
 //!
 //! With `--probation`, a process starts no successor while its predecessor lives:
 //! that one would take its end for a failure.
@@ -50,10 +53,14 @@
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)]
+// A build that is not a full one leaves some of it out.
+#![cfg_attr(not(feature = "full"), allow(dead_code))]
 
 mod around;
 mod connection;
 mod log;
+#[cfg_attr(not(feature = "full"), path = "no_page.rs")]
+mod page;
 mod report;
 mod server;
 mod sys;
@@ -88,11 +95,13 @@ gracenet_start::main!(main);
 static mut ROOM: Room = Room {
     clients: Table::new(),
     scratch: [0; SCRATCH],
+    last_error: Text::new(),
 };
 
 struct Room {
     clients: Table<Connection>,
     scratch: [u8; SCRATCH],
+    last_error: Text,
 }
 
 fn main(start: gracenet_start::Args) -> i32 {
@@ -138,6 +147,13 @@ fn open_standard_fds() {
     }
 }
 
+/// Ends with a line about what has failed, and why.
+#[inline(never)]
+fn fail(log: Log, what: &str, why: &Text) -> ! {
+    log.fail(what, why);
+    exit(1)
+}
+
 /// Listens, serves, and exits: what is open then is the kernel's to close.
 #[inline(never)]
 fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
@@ -146,8 +162,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
         Err(error) => {
-            log.fail("cannot inherit: ", &error.words());
-            exit(1);
+            fail(log, "cannot inherit: ", &error.words());
         }
     };
     // Before anything is listened on, so that no signal finds its default action.
@@ -160,8 +175,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     ]) {
         Ok(signals) => signals,
         Err(error) => {
-            log.fail("", &error.words());
-            exit(1);
+            fail(log, "", &error.words());
         }
     };
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
@@ -200,8 +214,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let epoll = match Epoll::new() {
         Ok(epoll) => epoll,
         Err(errno) => {
-            log.fail(CANNOT_SERVE, &errno.words());
-            exit(1);
+            fail(log, CANNOT_SERVE, &errno.words());
         }
     };
     let identity = Identity {
@@ -229,7 +242,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
             listeners: &listeners,
             connections: 0,
             failed: 0,
-            last_error: Text::new(),
+            last_error: &mut room.last_error,
         },
         state: State::new(),
         pid_file: None,

@@ -4,6 +4,7 @@ use core::mem::MaybeUninit;
 
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Deadline, PidFile, Program, monotonic_ms};
+use gracenet_httpd::FULL;
 use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
 use gracenet_httpd::text::Text;
@@ -113,7 +114,7 @@ impl Server<'_> {
             self.log.fail(CANNOT_SERVE, &errno.words());
             status = 1;
         }
-        if let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
+        if FULL && let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
             self.log.fail(PID_FILE, &error.words());
         }
         status
@@ -178,7 +179,7 @@ impl Server<'_> {
     /// Begins to accept, and tells the predecessor, if there is one, that it can go.
     fn begin(&mut self) -> Result<(), Errno> {
         let status = self.number(Number::FailStart);
-        if status != args::READY.into() {
+        if FULL && status != args::READY.into() {
             self.log.say("failing, as asked");
             exit(status as i32);
         }
@@ -193,7 +194,7 @@ impl Server<'_> {
     #[inline(never)]
     fn write_pid_file(&mut self) {
         let path = self.around.options.pid_file;
-        if path.is_empty() {
+        if !FULL || path.is_empty() {
             return;
         }
         let written = match &self.pid_file {
@@ -443,7 +444,7 @@ impl Server<'_> {
         };
         let outcome = match phase {
             Phase::Upgrading => successor.try_wait(self.state.successor),
-            Phase::Probation => successor.try_probation(self.state.successor),
+            Phase::Probation if FULL => successor.try_probation(self.state.successor),
             _ => return,
         };
         let pid = successor.pid();
@@ -452,7 +453,7 @@ impl Server<'_> {
             Some(Err(failure)) => {
                 self.state.phase = Phase::Serving;
                 let mut accepts = "";
-                if phase == Phase::Probation {
+                if FULL && phase == Phase::Probation {
                     accepts = "accepting again, ";
                     self.state.resume_at = 0;
                     self.write_pid_file();
@@ -460,7 +461,7 @@ impl Server<'_> {
                 self.has_failed(accepts, failure.words());
             }
             Some(Ok(())) => {
-                if phase == Phase::Probation {
+                if FULL && phase == Phase::Probation {
                     return self.drain();
                 }
                 self.log_successor(pid, " ready");
@@ -481,8 +482,10 @@ impl Server<'_> {
         let mut line = self.log.begin();
         line.push(before).push("successor failed: ");
         log::write(line.push(why.as_bytes()));
-        self.around.failed += 1;
-        self.around.last_error = why;
+        if FULL {
+            self.around.failed += 1;
+            *self.around.last_error = why;
+        }
     }
 
     #[inline(never)]
