@@ -46,7 +46,7 @@ pub struct Options<'a> {
     numbers: [u32; NUMBERS.len()],
 }
 
-/// An option whose value is a number. In the order of [`OPTIONS`].
+/// An option whose value is a number. As `NUMBERS` and `OPTIONS` have them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// As many connections at a time.
