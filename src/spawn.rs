@@ -688,14 +688,15 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
     Err(failed.map_or(StartError::Vanished, StartError::Failed))
 }
 
-/// The child's stack, in units of its alignment: its calls go three deep, and no signal is
-/// delivered on it.
-type Stack = [MaybeUninit<u128>; 512];
+/// The child's stack: its calls go three deep, and no signal is delivered on it. Its size keeps
+/// the end aligned, too.
+#[repr(C, align(16))]
+struct Stack(MaybeUninit<[u8; 8192]>);
 
 /// clone3, or clone where that is refused: the child's pid and pidfd. Returns when the child has
 /// executed another program or is gone.
 fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
-    let mut stack: Stack = [const { MaybeUninit::uninit() }; 512];
+    let mut stack = Stack(MaybeUninit::uninit());
     let mut pidfd: c_int = -1;
     let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
     if plan.shares_files {
@@ -727,7 +728,7 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
         let argument: *mut c_void = ptr::from_mut(plan).cast();
         let flags = flags | raw::SIGCHLD;
         // SAFETY: one past the end of the stack.
-        let end = unsafe { stack.as_mut_ptr().add(stack.len()) }.cast();
+        let end = unsafe { (&raw mut stack).add(1) }.cast();
         let with_pidfd = (flags | raw::CLONE_PIDFD) as usize;
         // What failed late may have left a number that is nobody's.
         pidfd = -1;

@@ -839,7 +839,6 @@ fn poll_for(
     fds: [Option<BorrowedFd<'_>>; 2],
     remaining: Option<u64>,
 ) -> Result<i32, Error> {
-    let what = what(Operation::Poll, raw::__NR_ppoll);
     // A negative fd is passed over.
     let watched = |fd: Option<BorrowedFd<'_>>| raw::pollfd {
         fd: fd.map_or(-1, |fd| fd.as_raw_fd()),
@@ -859,7 +858,21 @@ fn poll_for(
         None => 0,
     };
     // SAFETY: the fds are writable, the time is null or writable, and no mask is given.
-    unsafe { call(what, at, [count, time, 0]) }
+    let polled = unsafe { call(what(Operation::Poll, PPOLL), at, [count, time, 0]) };
+    #[cfg(target_pointer_width = "32")]
+    if polled.is_err_and(|error| error.is(Errno::NOSYS) || error.is(Errno::PERM)) {
+        // Before Linux 5.1, or not known to a filter. No time is longer than 68 years.
+        let seconds = (nanoseconds / 1_000_000_000).min(i32::MAX as u64) as u32;
+        let mut short = [seconds, (nanoseconds % 1_000_000_000) as u32];
+        let time = match remaining {
+            Some(_) => &raw mut short as usize,
+            None => 0,
+        };
+        let what = what(Operation::Poll, raw::__NR_ppoll);
+        // SAFETY: as above.
+        return unsafe { call(what, at, [count, time, 0]) };
+    }
+    polled
 }
 
 /// ppoll(fd): waits until it can be written to, or is at its end: whether that came in time.
@@ -871,6 +884,12 @@ pub(crate) fn wait_writable(fd: BorrowedFd<'_>, deadline: Deadline) -> Result<bo
         }
     }
 }
+
+/// ppoll with 64 bits of seconds, on every processor.
+#[cfg(target_pointer_width = "64")]
+const PPOLL: u32 = raw::__NR_ppoll;
+#[cfg(target_pointer_width = "32")]
+const PPOLL: u32 = raw::__NR_ppoll_time64;
 
 /// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had, and to where that can be
 /// raised, or was lowered from.

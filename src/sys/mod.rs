@@ -49,14 +49,17 @@ pub(crate) enum Disposition {
     Handled,
 }
 
+const MASK_WORDS: usize = size_of::<SigSet>() / size_of::<usize>();
+
 /// `struct sigaction` of the kernel, not of a libc.
 #[repr(C)]
 struct Sigaction {
     handler: usize,
     flags: usize,
-    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    #[cfg(not(target_arch = "riscv64"))]
     restorer: usize,
-    mask: SigSet,
+    /// A [`SigSet`] in words, as whose parts it is aligned.
+    mask: [usize; MASK_WORDS],
 }
 
 const _: () = assert!(size_of::<Sigaction>() == size_of::<raw::kernel_sigaction>());
@@ -67,9 +70,9 @@ impl Sigaction {
         Sigaction {
             handler: ignore as usize,
             flags: 0,
-            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            #[cfg(not(target_arch = "riscv64"))]
             restorer: 0,
-            mask: 0,
+            mask: [0; MASK_WORDS],
         }
     }
 }
@@ -274,14 +277,35 @@ pub(crate) fn monotonic_nanoseconds() -> u64 {
     };
     let at = &raw mut now as usize;
     // SAFETY: the time is writable. The clock exists since Linux 2.6, so that it cannot fail.
-    unsafe {
-        arch::syscall2(
-            raw::__NR_clock_gettime as usize,
-            raw::CLOCK_MONOTONIC as usize,
-            at,
-        );
+    let result = unsafe { arch::syscall2(CLOCK_GETTIME, raw::CLOCK_MONOTONIC as usize, at) };
+    #[cfg(target_pointer_width = "64")]
+    let _ = result;
+    #[cfg(target_pointer_width = "32")]
+    if result != 0 {
+        return short_nanoseconds();
     }
     (now.tv_sec as u64)
         .wrapping_mul(1_000_000_000)
         .wrapping_add(now.tv_nsec as u64)
+}
+
+/// clock_gettime with 64 bits of seconds, on every processor.
+#[cfg(target_pointer_width = "64")]
+const CLOCK_GETTIME: usize = raw::__NR_clock_gettime as usize;
+#[cfg(target_pointer_width = "32")]
+const CLOCK_GETTIME: usize = raw::__NR_clock_gettime64 as usize;
+
+/// clock_gettime(CLOCK_MONOTONIC) with 32 bits of seconds, before Linux 5.1: enough for the time
+/// since the start of the machine.
+#[cfg(target_pointer_width = "32")]
+#[cold]
+fn short_nanoseconds() -> u64 {
+    let mut now = [0_u32; 2];
+    let (number, at) = (raw::__NR_clock_gettime as usize, &raw mut now as usize);
+    // SAFETY: the time is writable.
+    unsafe { arch::syscall2(number, raw::CLOCK_MONOTONIC as usize, at) };
+    let [seconds, nanoseconds] = now.map(u64::from);
+    seconds
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(nanoseconds)
 }

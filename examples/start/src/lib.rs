@@ -30,6 +30,8 @@
 #[cfg_attr(target_arch = "x86_64", path = "arch/x86_64.rs")]
 #[cfg_attr(target_arch = "aarch64", path = "arch/aarch64.rs")]
 #[cfg_attr(target_arch = "riscv64", path = "arch/riscv64.rs")]
+#[cfg_attr(target_arch = "arm", path = "arch/arm.rs")]
+#[cfg_attr(target_arch = "x86", path = "arch/x86.rs")]
 mod arch;
 
 use core::ffi::{c_char, c_int};
@@ -119,6 +121,16 @@ pub fn exit(status: i32) -> ! {
 #[cfg(not(feature = "panic-is-a-link-error"))]
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
+
+/// What the unwind tables of precompiled `core` mention on arm.
+#[cfg(all(target_arch = "arm", not(feature = "panic-is-a-link-error")))]
+mod unwind {
+    #[unsafe(no_mangle)]
+    extern "C" fn __aeabi_unwind_cpp_pr0() {}
+
+    #[unsafe(no_mangle)]
+    extern "C" fn __aeabi_unwind_cpp_pr1() {}
+}
 
 /// One line on stderr, and exit status 101 as std has it.
 ///
