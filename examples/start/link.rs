@@ -13,9 +13,12 @@
 
 use std::{env, fs, path::Path};
 
-/// For the compiler's driver: no start files, no libraries, a fixed address.
-/// A program without libc would have to relocate itself if it had none.
-const DRIVER: [&str; 4] = ["-nostartfiles", "-nostdlib", "-static", "-no-pie"];
+/// For a compiler's driver: no start files, no libraries.
+const DRIVER: [&str; 2] = ["-nostartfiles", "-nostdlib"];
+
+/// For both: a fixed address. A program without libc would have to relocate itself
+/// if it had none.
+const FIXED: [&str; 2] = ["-static", "-no-pie"];
 
 /// For the linker, GNU's or LLVM's.
 const LINKER: [&str; 7] = [
@@ -45,17 +48,25 @@ pub(crate) fn bins() {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let script = Path::new(&out).join("discard.ld");
     fs::write(&script, SCRIPT).expect("OUT_DIR can be written to");
+    // Another linker than the compiler's driver, as for another processor, is
+    // given its arguments as they are.
+    let linker = env::var_os("RUSTC_LINKER").unwrap_or_default();
+    let is_lld = Path::new(&linker)
+        .file_stem()
+        .is_some_and(|name| name == "rust-lld");
+    let prefix = if is_lld { "" } else { "-Wl," };
 
     // A change here makes the build script anew, which runs it again.
     println!("cargo::rerun-if-changed=build.rs");
-    for argument in DRIVER {
+    println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
+    for argument in DRIVER.iter().filter(|_| !is_lld).chain(&FIXED) {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
     for argument in LINKER {
-        println!("cargo::rustc-link-arg-bins=-Wl,{argument}");
+        println!("cargo::rustc-link-arg-bins={prefix}{argument}");
     }
     println!(
-        "cargo::rustc-link-arg-bins=-Wl,--script={}",
+        "cargo::rustc-link-arg-bins={prefix}--script={}",
         script.display()
     );
 }

@@ -86,7 +86,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
                 println!("{seconds:7.1} s  {name}");
             }
             Outcome::Failed => println!("{seconds:7.1} s  {name}: failed"),
-            Outcome::NotRun(why) => println!("{seconds:7.1} s  {name}: not run: {why}"),
+            Outcome::NotRun(why) | Outcome::Undelivered(why) => {
+                println!("{seconds:7.1} s  {name}: not run: {why}");
+            }
         }
     }
     for (name, why) in &failures {

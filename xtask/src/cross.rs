@@ -17,36 +17,26 @@ use crate::step::{self, Outcome};
 use crate::workspace::Workspace;
 use source::Source;
 
-const TARGETS: [&str; 2] = ["aarch64-unknown-linux-gnu", "riscv64gc-unknown-linux-gnu"];
+const TARGETS: [&str; 4] = [
+    "aarch64-unknown-linux-gnu",
+    "riscv64gc-unknown-linux-gnu",
+    "armv7-unknown-linux-gnueabihf",
+    "i686-unknown-linux-gnu",
+];
 
 /// Checks each package for each target.
 pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     let toolchain = Toolchain::find()?;
-    let cache = workspace.target.join("cross").join(&toolchain.commit);
     for target in TARGETS {
-        let sysroot = if toolchain.has(target) {
-            None
-        } else {
-            let sysroot = cache.join("sysroot");
-            if !complete(&sysroot, target) {
-                match source::find(&toolchain, &cache)? {
-                    Source::Here(library) => make_core(&library, &sysroot, target)?,
-                    Source::NotRun(why) => return Ok(Outcome::NotRun(why)),
-                }
-            }
-            Some(sysroot)
+        let sysroot = match sysroot(workspace, &toolchain, target, Emit::Metadata)? {
+            Ok(sysroot) => sysroot,
+            Err(outcome) => return Ok(outcome),
         };
         let programs = workspace.programs().map(|package| package.name.as_str());
         for package in ["gracenet"].into_iter().chain(programs) {
             let mut check = workspace.cargo(["check", "--target", target, "-p", package]);
-            let mut flags = "-Dwarnings".to_owned();
-            if let Some(sysroot) = &sysroot {
-                // Only with `--target` do these leave build scripts alone.
-                let sysroot = sysroot.to_str().context("target folder is no UTF-8")?;
-                flags = format!("{flags}\x1f--sysroot\x1f{sysroot}");
-            }
             check
-                .env("CARGO_ENCODED_RUSTFLAGS", flags)
+                .env("CARGO_ENCODED_RUSTFLAGS", rustflags(sysroot.as_deref())?)
                 .env("CARGO_TARGET_DIR", workspace.target.join("cross"));
             eprintln!("$ {}", step::line(&check));
             step::run(&mut check)?;
@@ -55,17 +45,64 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// For CARGO_ENCODED_RUSTFLAGS. Only with `--target` do these leave build scripts
+/// alone.
+pub(crate) fn rustflags(sysroot: Option<&Path>) -> Result<String> {
+    let mut flags = "-Dwarnings".to_owned();
+    if let Some(sysroot) = sysroot {
+        let sysroot = sysroot.to_str().context("target folder is no UTF-8")?;
+        flags = format!("{flags}\x1f--sysroot\x1f{sysroot}");
+    }
+    Ok(flags)
+}
+
+/// What is made of `core`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Emit {
+    /// Enough for a check.
+    Metadata,
+    /// For programs that run.
+    Code,
+}
+
+/// `sysroot(workspace, toolchain, target, emit)` — where `core` is for a target,
+/// made if need be; `None` where the toolchain has it. Else what the task comes to.
+pub(crate) fn sysroot(
+    workspace: &Workspace,
+    toolchain: &Toolchain,
+    target: &str,
+    emit: Emit,
+) -> Result<Result<Option<PathBuf>, Outcome>> {
+    if toolchain.has(target) {
+        return Ok(Ok(None));
+    }
+    let cache = workspace.target.join("cross").join(&toolchain.commit);
+    let sysroot = cache.join(match emit {
+        Emit::Metadata => "sysroot",
+        Emit::Code => "sysroot-with-code",
+    });
+    if !complete(&sysroot, target) {
+        match source::find(toolchain, &cache)? {
+            Source::Here(library) => make_core(&library, &sysroot, target, emit)?,
+            Source::NotRun(why) => return Ok(Err(Outcome::NotRun(why))),
+        }
+    }
+    Ok(Ok(Some(sysroot)))
+}
+
 /// The rustc that cargo uses.
 #[derive(Debug)]
 pub(crate) struct Toolchain {
     /// Such as 1.95.0.
     pub(crate) release: String,
     commit: String,
+    /// The target that it runs on.
+    pub(crate) host: String,
     pub(crate) sysroot: PathBuf,
 }
 
 impl Toolchain {
-    fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let text = step::output(Command::new("rustc").arg("-vV"))?;
         let field = |name: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(name));
@@ -76,8 +113,19 @@ impl Toolchain {
         Ok(Self {
             release: field("release:")?,
             commit: field("commit-hash:")?,
+            host: field("host:")?,
             sysroot: PathBuf::from(sysroot.trim_end()),
         })
+    }
+
+    /// The linker for every processor, which comes with it.
+    pub(crate) fn lld(&self) -> Result<PathBuf> {
+        let folder = self.sysroot.join("lib/rustlib").join(&self.host);
+        let linker = folder.join("bin/rust-lld");
+        if !linker.is_file() {
+            bail!("the toolchain has no {}", linker.display());
+        }
+        Ok(linker)
     }
 
     /// Whether the target came with it.
@@ -100,22 +148,24 @@ const CRATES: [(&str, &str); 2] = [
     ),
 ];
 
-fn complete(sysroot: &Path, target: &str) -> bool {
-    CRATES
-        .iter()
-        .all(|(name, _)| metadata(sysroot, target, name).is_file())
+/// Made last, when all is there.
+fn made(sysroot: &Path, target: &str) -> PathBuf {
+    folder(sysroot, target).join("made")
 }
 
-fn metadata(sysroot: &Path, target: &str, name: &str) -> PathBuf {
-    folder(sysroot, target).join(format!("lib{name}.rmeta"))
+fn complete(sysroot: &Path, target: &str) -> bool {
+    made(sysroot, target).is_file()
 }
 
 fn folder(sysroot: &Path, target: &str) -> PathBuf {
     sysroot.join("lib/rustlib").join(target).join("lib")
 }
 
-fn make_core(library: &Path, sysroot: &Path, target: &str) -> Result<()> {
+fn make_core(library: &Path, sysroot: &Path, target: &str, emit: Emit) -> Result<()> {
     let folder = folder(sysroot, target);
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
     fs::create_dir_all(&folder)?;
     for (name, source) in CRATES {
         eprintln!("making {name} for {target}");
@@ -123,10 +173,15 @@ fn make_core(library: &Path, sysroot: &Path, target: &str) -> Result<()> {
         rustc
             // The standard library may use what is unstable; our code may not.
             .env("RUSTC_BOOTSTRAP", "1")
-            .args(["--edition=2024", "--crate-type=lib", "--emit=metadata"])
+            .args(["--edition=2024", "--crate-type=lib"])
             .args(["-Zforce-unstable-if-unmarked", "--cap-lints=allow"])
             .args(["--cfg", "feature=\"compiler-builtins\""])
             .args(["--crate-name", name, "--target", target])
+            .args(match emit {
+                Emit::Metadata => ["--emit=metadata"].as_slice(),
+                // Optimized again with the program, at its own level.
+                Emit::Code => &["--emit=link", "-Copt-level=2", "-Cpanic=abort"],
+            })
             .arg("--sysroot")
             .arg(sysroot)
             .arg("--out-dir")
@@ -134,8 +189,6 @@ fn make_core(library: &Path, sysroot: &Path, target: &str) -> Result<()> {
             .arg(library.join(source));
         step::run(&mut rustc)?;
     }
-    if !complete(sysroot, target) {
-        bail!("rustc made no metadata in {}", folder.display());
-    }
+    fs::write(made(sysroot, target), "")?;
     Ok(())
 }

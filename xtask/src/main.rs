@@ -1,6 +1,7 @@
 //! The tasks of the project, one file a task: `cargo xtask --help`.
 
 mod answer;
+mod apt;
 mod bench;
 mod ci;
 mod cross;
@@ -13,6 +14,7 @@ mod size;
 mod step;
 mod syscalls;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -40,6 +42,8 @@ enum Task {
     Ci(ci::Options),
     /// Type-check for the processors that are not this machine's.
     Cross,
+    /// The self-test as PID 1 of virtual machines, one for each processor.
+    Vm(vm::Options),
     /// Compare the syscalls of one hand-over with the golden file.
     Syscalls(syscalls::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
@@ -48,6 +52,9 @@ enum Task {
     Bench(bench::Options),
 }
 
+/// EX_TEMPFAIL, as ci/setup has it.
+const TRY_AGAIN: u8 = 75;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = Workspace::find().and_then(|workspace| match &arguments.task {
@@ -55,6 +62,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(&workspace),
         Task::Ci(options) => ci::run(&workspace, options),
         Task::Cross => cross::run(&workspace),
+        Task::Vm(options) => vm::run(&workspace, options),
         Task::Syscalls(options) => syscalls::run(&workspace, options),
         Task::Size => size::run(&workspace),
         Task::Bench(options) => bench::run(&workspace, options),
@@ -64,6 +72,10 @@ fn main() -> ExitCode {
         Ok(Outcome::NotRun(why)) => {
             eprintln!("not run: {why}");
             ExitCode::SUCCESS
+        }
+        Ok(Outcome::Undelivered(what)) => {
+            eprintln!("the mirror did not deliver {what}");
+            ExitCode::from(TRY_AGAIN)
         }
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(why) => {

@@ -14,6 +14,8 @@ pub(crate) enum Outcome {
     /// It could not be done for a reason that is not the project's: the text
     /// completes "not run: ".
     NotRun(String),
+    /// It could not be done without this, which the mirror did not deliver.
+    Undelivered(String),
     /// It failed, and has said why itself.
     Failed,
 }
@@ -60,10 +62,7 @@ pub(crate) fn line(command: &Command) -> String {
 /// (`GRACENET_NOT_RUN=mirror`, set by `.ci/run`) or on a developer's machine;
 /// with `CI=true` it is a failure.
 pub(crate) fn tool(name: &str) -> Result<Result<PathBuf, Outcome>> {
-    let found = env::split_paths(&env::var_os("PATH").unwrap_or_default())
-        .map(|folder| folder.join(name))
-        .find(|path| path.is_file());
-    match found {
+    match find(name) {
         Some(path) => Ok(Ok(path)),
         None if env::var_os("GRACENET_NOT_RUN").is_some_and(|why| why == "mirror") => {
             Ok(Err(Outcome::NotRun("mirror".to_owned())))
@@ -73,6 +72,13 @@ pub(crate) fn tool(name: &str) -> Result<Result<PathBuf, Outcome>> {
             "{name} is missing; ci/setup installs it"
         )))),
     }
+}
+
+/// `find(name)` — where in `PATH` the program is.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Whether a missing tool is a failure: `CI=true`.

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::Toolchain;
+use crate::apt::{self, ATTEMPTS, Apt};
 use crate::step::{self, Outcome};
 
 /// Where the source is, if it can be had.
@@ -21,10 +22,6 @@ pub(crate) enum Source {
 /// Debian's suite that follows the releases of Rust.
 const SUITE: &str = "trixie-backports";
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-
-const ATTEMPTS: usize = 3;
-
 /// `find(toolchain, cache)` — the source that came with the toolchain, else the
 /// one in the cache, else Debian's package, from the mirror that the machine
 /// already uses.
@@ -37,7 +34,7 @@ pub(crate) fn find(toolchain: &Toolchain, cache: &Path) -> Result<Source> {
     if let Some(library) = library_in(&unpacked) {
         return Ok(Source::Here(library));
     }
-    for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
+    for tool in apt::TOOLS {
         if let Err(Outcome::NotRun(why)) = step::tool(tool)? {
             return Ok(Source::NotRun(why));
         }
@@ -63,20 +60,19 @@ pub(crate) fn find(toolchain: &Toolchain, cache: &Path) -> Result<Source> {
 
 /// The package of rustc's release; `None` when the mirror does not deliver it.
 fn download(toolchain: &Toolchain, cache: &Path) -> Result<Option<PathBuf>> {
-    let apt = Apt::new(cache)?;
+    let apt = Apt::new(cache.join("apt"), SUITE, None)?;
     let mut mirror_answered = false;
     for _ in 0..ATTEMPTS {
-        if step::run(apt.get().arg("update")).is_err() {
+        if !apt.update() {
             continue;
         }
         mirror_answered = true;
-        let Some(version) = apt.version_of(&toolchain.release)? else {
+        let madison = apt.cache(&["madison", "rust-src"])?;
+        let Some(version) = pick_version(&madison, &toolchain.release) else {
             break;
         };
-        let mut get = apt.get();
-        get.args(["download", &format!("rust-src={version}")]);
-        if step::run(get.current_dir(cache)).is_ok() {
-            return package_in(cache).map(Some);
+        if let Some(package) = apt.download(&format!("rust-src={version}"))? {
+            return Ok(Some(package));
         }
     }
     if mirror_answered {
@@ -86,76 +82,6 @@ fn download(toolchain: &Toolchain, cache: &Path) -> Result<Option<PathBuf>> {
         );
     }
     Ok(None)
-}
-
-/// apt with lists and a cache of its own, so that the machine's stay as they
-/// are, and no privilege is needed.
-#[derive(Debug)]
-struct Apt {
-    options: Vec<String>,
-}
-
-impl Apt {
-    fn new(cache: &Path) -> Result<Self> {
-        let folder = cache.join("apt");
-        for name in ["lists/partial", "cache/archives/partial"] {
-            fs::create_dir_all(folder.join(name))?;
-        }
-        let list = folder.join("sources.list");
-        let signed = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            String::new()
-        };
-        fs::write(&list, format!("deb {signed}{} {SUITE} main\n", mirror()?))?;
-        let folder = folder.to_str().context("target folder is no UTF-8")?;
-        Ok(Self {
-            options: vec![
-                format!("-oDir::Etc::SourceList={folder}/sources.list"),
-                "-oDir::Etc::SourceParts=-".to_owned(),
-                format!("-oDir::State::Lists={folder}/lists"),
-                format!("-oDir::Cache={folder}/cache"),
-                "-oAPT::Get::List-Cleanup=false".to_owned(),
-                "-oAPT::Sandbox::User=".to_owned(),
-                // Else an unreachable mirror is only a warning.
-                "-oAPT::Update::Error-Mode=any".to_owned(),
-            ],
-        })
-    }
-
-    fn get(&self) -> Command {
-        self.command("apt-get")
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.args(&self.options);
-        command
-    }
-
-    /// The newest package of this release.
-    fn version_of(&self, release: &str) -> Result<Option<String>> {
-        let mut madison = self.command("apt-cache");
-        let text = step::output(madison.args(["madison", "rust-src"]))?;
-        Ok(pick_version(&text, release).map(str::to_owned))
-    }
-}
-
-/// The mirror of the machine's own sources.
-fn mirror() -> Result<String> {
-    let release = fs::read_to_string("/etc/os-release").context("/etc/os-release")?;
-    let codename = release
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
-        .context("/etc/os-release names no VERSION_CODENAME")?;
-    let mut targets = Command::new("apt-get");
-    targets.args(["indextargets", "--format"]);
-    targets.arg("$(CREATED_BY) $(COMPONENT) $(RELEASE) $(REPO_URI)");
-    let wanted = format!("Packages main {codename} ");
-    let text = step::output(&mut targets)?;
-    let uri = text.lines().find_map(|line| line.strip_prefix(&wanted));
-    uri.map(str::to_owned)
-        .with_context(|| format!("apt has no source for {codename} main"))
 }
 
 /// The version column of `apt-cache madison`, newest first. Pure.
@@ -169,16 +95,6 @@ fn pick_version<'a>(madison: &'a str, release: &str) -> Option<&'a str> {
                 .strip_prefix(release)
                 .is_some_and(|rest| rest.starts_with(['+', '-', '~']))
         })
-}
-
-fn package_in(folder: &Path) -> Result<PathBuf> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            return Ok(path);
-        }
-    }
-    bail!("apt-get downloaded nothing");
 }
 
 /// The library in an unpacked `rust-src`, whose folder is named by the release.
