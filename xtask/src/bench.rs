@@ -17,6 +17,7 @@ use anyhow::{Context, Result};
 
 use crate::step::Outcome;
 use crate::workspace::Workspace;
+use chart::Chart;
 
 /// What `cargo xtask bench` can be told.
 #[derive(Debug, clap::Args)]
@@ -46,7 +47,27 @@ pub(crate) struct Common {
     /// Fail when a goal is missed.
     #[arg(long)]
     check: bool,
+    /// Put the charts into the repository as well, as SVG.
+    #[arg(long)]
+    publish: bool,
 }
+
+impl Common {
+    /// Draws a chart, into all places where it is wanted.
+    fn draw(&self, workspace: &Workspace, chart: &Chart<'_>, name: &str) -> Result<()> {
+        let svg = chart::draw(chart, &folder(workspace)?, name)?;
+        if self.publish {
+            let folder = workspace.root.join(PUBLISHED);
+            fs::create_dir_all(&folder)?;
+            let place = folder.join(name).with_extension("svg");
+            fs::copy(svg, &place).with_context(|| format!("cannot write {}", place.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Relative to the workspace; the README shows what is there.
+const PUBLISHED: &str = "ci/charts";
 
 /// Runs one of them.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {

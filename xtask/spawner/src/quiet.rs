@@ -3,20 +3,27 @@
 
 use std::{io, mem};
 
-/// Stays on one processor: a parent that is suspended and its child take turns, and to wake another
-/// processor for that can take longer than the start. And goes before others, where that is allowed;
-/// its children do not, so that it is the parent that goes on when both could.
+use crate::methods::succeeded;
+
+/// Stays on one processor, the same for all that are measured together: to wake another one for a
+/// child takes longer than the start, and no two are alike. And goes before others, where that is
+/// allowed; its children do not, so that it is the parent that goes on when both could.
 pub(crate) fn ask() -> io::Result<()> {
     // SAFETY: all zeroes is an empty set.
-    let mut set: libc::cpu_set_t = unsafe { mem::zeroed() };
-    // SAFETY: it takes nothing.
-    let processor = unsafe { libc::sched_getcpu() };
-    // SAFETY: it changes the set.
-    unsafe { libc::CPU_SET(usize::try_from(processor).unwrap_or(0), &mut set) };
+    let mut allowed: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: it fills in the set.
+    succeeded(unsafe { libc::sched_getaffinity(0, size_of_val(&allowed), &raw mut allowed) })?;
+    let processors = 0..libc::CPU_SETSIZE as usize;
+    // SAFETY: within the set.
+    let last = processors
+        .rev()
+        .find(|it| unsafe { libc::CPU_ISSET(*it, &allowed) });
+    // SAFETY: all zeroes is an empty set.
+    let mut chosen: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: within the set.
+    unsafe { libc::CPU_SET(last.unwrap_or(0), &mut chosen) };
     // SAFETY: it reads the set.
-    if unsafe { libc::sched_setaffinity(0, size_of_val(&set), &raw const set) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    succeeded(unsafe { libc::sched_setaffinity(0, size_of_val(&chosen), &raw const chosen) })?;
     let first = libc::sched_param { sched_priority: 1 };
     let policy = libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK;
     // SAFETY: it reads the structure.

@@ -1,7 +1,7 @@
 //! Charts as SVG, and the same as PNG.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -48,8 +48,8 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(120, 120, 120),
 ];
 
-/// `draw(chart, folder, name)` — into `name.svg` and `name.png`.
-pub(crate) fn draw(chart: &Chart<'_>, folder: &Path, name: &str) -> Result<()> {
+/// `draw(chart, folder, name)` — into `name.svg`, which it returns, and `name.png`.
+pub(crate) fn draw(chart: &Chart<'_>, folder: &Path, name: &str) -> Result<PathBuf> {
     // The machine's own fonts would make a chart look different everywhere.
     plotters::style::register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
         .map_err(|_| anyhow!("the font is none"))?;
@@ -58,7 +58,7 @@ pub(crate) fn draw(chart: &Chart<'_>, folder: &Path, name: &str) -> Result<()> {
     draw_on(&SVGBackend::new(&svg, SIZE).into_drawing_area(), chart)?;
     draw_on(&BitMapBackend::new(&png, SIZE).into_drawing_area(), chart)?;
     eprintln!("{} is written, and {}", svg.display(), png.display());
-    Ok(())
+    Ok(svg)
 }
 
 /// Left to the names of the curves.

@@ -17,7 +17,6 @@ pub(crate) struct Times(Histogram<u64>);
 pub(crate) struct Micros {
     pub(crate) count: u64,
     pub(crate) median_us: f64,
-    pub(crate) p95_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) max_us: f64,
@@ -38,7 +37,6 @@ impl Times {
         Micros {
             count: self.0.len(),
             median_us: at(0.5),
-            p95_us: at(0.95),
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: micros(self.0.max()),

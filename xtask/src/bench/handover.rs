@@ -69,13 +69,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     bar.finish_and_clear();
     drop(servers);
     report.complete();
-    report.draw(&super::folder(workspace)?)?;
-    if options.common.json {
+    let common = &options.common;
+    common.draw(workspace, &report.chart(), "handover-latency")?;
+    if common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print!("{}", report.tables());
     }
-    Ok(goal::outcome(&report.goals, options.common.check))
+    Ok(goal::outcome(&report.goals, common.check))
 }
 
 /// What one restart came to.

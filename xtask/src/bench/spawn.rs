@@ -72,7 +72,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let program = workspace.build_release("gracenet-test-programs", "exit")?;
     let spawner = workspace.build_release("gracenet-spawner", "gracenet-spawner")?;
     let report = measure(&spawner, &program, options)?;
-    report.draw(&super::folder(workspace)?)?;
+    for (name, chart) in report.charts() {
+        options.common.draw(workspace, &chart, name)?;
+    }
     if options.common.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

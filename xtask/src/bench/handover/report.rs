@@ -1,14 +1,13 @@
 //! The figures of restarts: tables, goals and a chart.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::{Round, WINDOW};
-use crate::bench::chart::{self, Chart, Curve, Scale};
+use crate::bench::chart::{Chart, Curve, Scale};
 use crate::bench::figures::{Micros, Times, digits, table};
 use crate::bench::goal::{self, Goal};
 use crate::bench::peers::{LISTENFD, NotRun, OURS, TABLEFLIP};
@@ -49,7 +48,7 @@ struct Samples {
     failures: Vec<String>,
     steady: Times,
     restart: Times,
-    /// By the time from the signal.
+    /// By the time from the signal, the longest of each round.
     bins: Vec<Times>,
 }
 
@@ -166,25 +165,24 @@ impl Report {
     }
 
     /// Latency against the time from the signal.
-    pub(crate) fn draw(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn chart(&self) -> Chart<'static> {
         let curve = |samples: &Samples| {
             let points = (FROM_MS..TO_MS).zip(&samples.bins);
             let points = points.map(|(ms, bin)| (f64::from(ms) + 0.5, bin.micros()));
             let points = points.filter(|(_, micros)| micros.count > 0);
             Curve {
                 name: samples.name.to_owned(),
-                points: points.map(|(ms, micros)| (ms, micros.p95_us)).collect(),
+                points: points.map(|(ms, micros)| (ms, micros.median_us)).collect(),
             }
         };
-        let chart = Chart {
+        Chart {
             title: "Latency of requests through a restart",
             x: "time of the request's begin, ms from the signal",
-            y: "request to answer, µs, p95 of a millisecond",
+            y: "longest of a millisecond, µs, median of the rounds",
             x_scale: Scale::Linear,
             y_scale: Scale::Logarithmic,
             curves: self.samples.iter().map(curve).collect(),
-        };
-        chart::draw(&chart, folder, "handover-latency")
+        }
     }
 }
 
@@ -206,6 +204,7 @@ impl Samples {
     fn record(&mut self, round: Round) -> Result<()> {
         const FAILURES: usize = 3;
         self.first_answer.record(round.first_answer)?;
+        let mut longest = vec![None; self.bins.len()];
         let (from, to) = (round.signalled - WINDOW, round.signalled + WINDOW);
         for request in round.requests {
             self.requests += 1;
@@ -223,7 +222,12 @@ impl Samples {
                 self.restart.record(request.took)?;
             }
             if let Some(bin) = bin(request.begun, round.signalled) {
-                self.bins[bin].record(request.took)?;
+                longest[bin] = longest[bin].max(Some(request.took));
+            }
+        }
+        for (bin, longest) in self.bins.iter_mut().zip(longest) {
+            if let Some(longest) = longest {
+                bin.record(longest)?;
             }
         }
         Ok(())

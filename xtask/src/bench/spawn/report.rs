@@ -1,14 +1,13 @@
 //! The figures of starts: tables, goals and charts.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
 
 use super::spawner::Sample;
 use super::{FLOOR, SMALLEST, Size};
-use crate::bench::chart::{self, Chart, Curve, Scale};
+use crate::bench::chart::{Chart, Curve, Scale};
 use crate::bench::figures::{Micros, Times, digits, table};
 use crate::bench::goal::{self, Goal};
 
@@ -177,9 +176,9 @@ impl Report {
         text + &goal::lines(&self.goals)
     }
 
-    /// Time against memory, and against fds.
+    /// Time against memory, and against fds, by the names of their files.
     #[allow(clippy::cast_precision_loss)]
-    pub(crate) fn draw(&self, folder: &Path) -> Result<()> {
+    pub(crate) fn charts(&self) -> [(&'static str, Chart<'static>); 2] {
         let by_memory = Chart {
             title: "Time of a start against memory (10 open fds)",
             x: "touched memory, MiB",
@@ -198,8 +197,7 @@ impl Report {
             curves: self
                 .curves(|size| (size.memory_mib == SMALLEST.memory_mib).then_some(size.fds as f64)),
         };
-        chart::draw(&by_memory, folder, "spawn-memory")?;
-        chart::draw(&by_fds, folder, "spawn-fds")
+        [("spawn-memory", by_memory), ("spawn-fds", by_fds)]
     }
 
     /// A curve for each method, over the sizes that have a place on the axis.
