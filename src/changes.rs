@@ -34,6 +34,8 @@ pub struct Changes<'a> {
     pub(crate) unset: &'a [&'a str],
     pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
     pub(crate) lent: &'a [(&'a str, BorrowedFd<'a>)],
+    /// It knows nothing of a channel.
+    pub(crate) foreign: bool,
 }
 
 impl<'a> Changes<'a> {
@@ -46,6 +48,7 @@ impl<'a> Changes<'a> {
             set: &[],
             unset: &[],
             stdio: [None; 3],
+            foreign: false,
             lent: &[],
         }
     }
@@ -78,6 +81,15 @@ impl<'a> Changes<'a> {
     #[must_use]
     pub const fn args(mut self, args: Args<'a>) -> Self {
         self.args = Some(args);
+        self
+    }
+
+    /// A program that knows systemd's socket activation and nothing of this crate: it gets no
+    /// control channel. It is [ready](crate::Successor::declare_ready) when the caller says so,
+    /// who may have heard of it by a [`Receiver`](crate::notify::Receiver), or just have waited.
+    #[must_use]
+    pub const fn foreign(mut self) -> Self {
+        self.foreign = true;
         self
     }
 

@@ -579,13 +579,25 @@ impl NetView {
             return Err(StartError::InProgress);
         }
         let generation = self.0.state.generation.saturating_add(1);
-        let (ours, theirs) = ready::channel(generation)?;
+        let (ours, theirs) = match changes.foreign {
+            true => (None, None),
+            false => {
+                let (ours, theirs) = ready::channel(generation)?;
+                (Some(ours), Some(theirs))
+            }
+        };
         let Table { state, slots } = &mut self.0;
         let kept = slots.len();
         if !changes.lent.is_empty() {
             lend(slots, changes.lent)?;
         }
-        let started = spawn::start(program, changes, slots, sys::lend(&theirs), state.seat());
+        let started = spawn::start(
+            program,
+            changes,
+            slots,
+            theirs.as_ref().map(sys::lend),
+            state.seat(),
+        );
         if !changes.lent.is_empty() {
             take_back(slots, kept);
         }

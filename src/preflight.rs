@@ -87,7 +87,7 @@ pub(crate) fn check_fds(
 fn take_fds(seat: Option<BorrowedFd<'_>>) -> Result<RawFd, Error> {
     let (_ours, theirs) = ready::channel(0)?;
     let channel = sys::lend(&theirs);
-    let seat = seat::choose(seat, channel);
+    let seat = seat::choose(seat, channel.as_raw_fd());
     let _kept = match seat == channel.as_raw_fd() {
         true => None,
         false => Some(sys::duplicate(channel, FIRST_FD)?),

@@ -201,7 +201,7 @@ impl core::error::Error for Failure {}
 pub struct Successor {
     pid: Pid,
     pidfd: Option<OwnedFd>,
-    /// None once its end has been seen.
+    /// None once its end has been seen, and of a foreign program.
     channel: Option<OwnedFd>,
     state: State,
 }
@@ -219,11 +219,11 @@ enum State {
 }
 
 impl Successor {
-    pub(crate) fn new(pid: Pid, pidfd: Option<OwnedFd>, channel: OwnedFd) -> Successor {
+    pub(crate) fn new(pid: Pid, pidfd: Option<OwnedFd>, channel: Option<OwnedFd>) -> Successor {
         Successor {
             pid,
             pidfd,
-            channel: Some(channel),
+            channel,
             state: State::Starting,
         }
     }
@@ -260,19 +260,18 @@ impl Successor {
     /// Never blocks.
     ///
     /// Only its message makes a successor ready: neither that it was started, nor that it exited
-    /// with status 0. With the deadline passed it is killed, through its pidfd. A failure is
+    /// with status 0; and it must not have ended by the time that the message is read. Whether it
+    /// holds out after that is what [`probation`](Self::probation) is for. With the deadline passed it is killed, through its pidfd. A failure is
     /// reported once the process has been reaped, so that nothing of it is left.
     ///
     /// As long as nothing is decided, it wants to be called again when one of the fds is ready,
     /// and at [`wake_by`](Self::wake_by).
     pub fn try_wait(&mut self, deadline: Deadline) -> Option<Result<(), Failure>> {
-        self.listen();
         if self.is_undecided() {
+            self.listen();
+            // Behind what it has said: one that has ended since serves nobody.
             if let Some(failure) = self.reap() {
-                // Its last word may have come in between.
-                self.listen();
                 match self.state {
-                    State::Ready => {}
                     State::Ending(reason) => self.fail(reason),
                     _ => self.fail(failure),
                 }
@@ -327,6 +326,20 @@ impl Successor {
         match self.pidfd {
             Some(_) => deadline,
             None => deadline.min(Deadline::after_ms(UNWATCHED_MS)),
+        }
+    }
+
+    /// `successor.declare_ready()` — it is ready, on the word of the caller, who knows it
+    /// otherwise; of a [foreign](crate::Changes::foreign) program nobody else can say so.
+    ///
+    /// Nothing happens when something is decided already. One that has ended by now has failed,
+    /// as [`try_wait`](Self::try_wait) says.
+    pub fn declare_ready(&mut self) {
+        if let State::Starting = self.state {
+            self.state = State::Ready;
+            if let Some(failure) = self.reap() {
+                self.fail(failure);
+            }
         }
     }
 

@@ -28,11 +28,10 @@ pub(crate) fn take() -> Option<OwnedFd> {
 }
 
 /// Where the channel is to lie: at the seat, if its own number is a high one.
-pub(crate) fn choose(seat: Option<BorrowedFd<'_>>, channel: BorrowedFd<'_>) -> c_int {
-    let number = channel.as_raw_fd();
+pub(crate) fn choose(seat: Option<BorrowedFd<'_>>, channel: c_int) -> c_int {
     match seat {
-        Some(seat) if number >= SMALLEST_TABLE => seat.as_raw_fd().min(number),
-        _ => number,
+        Some(seat) if channel >= SMALLEST_TABLE => seat.as_raw_fd().min(channel),
+        _ => channel,
     }
 }
 
@@ -46,14 +45,14 @@ pub(crate) fn choose(seat: Option<BorrowedFd<'_>>, channel: BorrowedFd<'_>) -> c
 /// # Safety
 ///
 /// 1. Nobody uses what is at the seat until it has been put back.
-pub(crate) unsafe fn occupy(seat: c_int, channel: BorrowedFd<'_>) -> Result<c_int, Error> {
-    if seat == channel.as_raw_fd() {
+pub(crate) unsafe fn occupy(seat: c_int, channel: c_int) -> Result<c_int, Error> {
+    if seat == channel {
         return Ok(seat);
     }
     // SAFETY: it is open.
     let kept = sys::duplicate(unsafe { sys::borrow(seat) }, FIRST_FD)?;
     // SAFETY: 1. is the caller's duty.
-    unsafe { sys::dup3(channel.as_raw_fd(), seat, sys::O_CLOEXEC)? };
+    unsafe { sys::dup3(channel, seat, sys::O_CLOEXEC)? };
     Ok(kept.into_raw_fd())
 }
 

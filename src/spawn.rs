@@ -173,7 +173,8 @@ impl<'m> Scratch<'m> {
 }
 
 /// Starts a successor with these sockets, from 3 up, and its end of the control channel behind
-/// them, which lies at the seat while that is done, if there is one and it is of use.
+/// them, unless it is a foreign one. The channel lies at the seat while that is done, if there is
+/// one and it is of use.
 ///
 /// All that it needs lies on this thread's stack, which is suspended until the successor has
 /// executed its program. How much that is depends on the environment: a small one, which is the
@@ -182,10 +183,11 @@ pub(crate) fn start(
     program: &Program<'_>,
     changes: &Changes<'_>,
     sockets: &[Slot],
-    channel: BorrowedFd<'_>,
+    channel: Option<BorrowedFd<'_>>,
     seat: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
     let mut found = None;
+    let channel = channel.map_or(NO_CHANNEL, |channel| channel.as_raw_fd());
     let seat = seat::choose(seat, channel);
     let start = Start::new(program, changes, sockets, seat, &mut |error| {
         found.get_or_insert(error);
@@ -382,9 +384,12 @@ impl<'a> Start<'a> {
             visit(slot.raw_fd(), to);
             to += 1;
         }
-        visit(self.channel, to);
+        if self.has_channel() {
+            visit(self.channel, to);
+            to += 1;
+        }
         if let Some(executable) = self.changes.executable {
-            visit(executable.as_raw_fd(), to + 1);
+            visit(executable.as_raw_fd(), to);
         }
         for (fd, to) in self.changes.stdio.iter().zip(0..) {
             if let Some(fd) = fd {
@@ -418,7 +423,13 @@ impl<'a> Start<'a> {
 
     /// The first fd that a successor does not get.
     fn close_from(&self) -> u32 {
-        self.channel_fd() + 1 + u32::from(self.changes.executable.is_some())
+        self.channel_fd()
+            + u32::from(self.has_channel())
+            + u32::from(self.changes.executable.is_some())
+    }
+
+    fn has_channel(&self) -> bool {
+        !self.changes.foreign
     }
 
     /// Lays out all that the child needs in this memory, and does something with it.
@@ -553,11 +564,14 @@ impl<'a> Start<'a> {
             }
             scratch.push(b"\0");
         }
-        scratch.push_variable(b"GRACENET_FD=");
-        scratch.push_decimal(self.channel_fd());
-        scratch.push(b",");
-        let channel_pid = scratch.text;
-        scratch.push(PID);
+        let mut channel_pid = ptr::null_mut();
+        if self.has_channel() {
+            scratch.push_variable(b"GRACENET_FD=");
+            scratch.push_decimal(self.channel_fd());
+            scratch.push(b",");
+            channel_pid = scratch.text;
+            scratch.push(PID);
+        }
         scratch.push_word(0);
         [listen_pid, channel_pid, watchdog_pid]
     }

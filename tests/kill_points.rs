@@ -736,7 +736,7 @@ impl HandOver {
             predecessor,
             match self.facts {
                 Facts {
-                    said_ready: true, ..
+                    found_alive: true, ..
                 } => "accepting again, successor failed: killed by signal 9",
                 Facts {
                     executing: true, ..

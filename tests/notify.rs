@@ -7,8 +7,9 @@ mod util;
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::fs::File;
-use std::io::IoSliceMut;
+use std::io::{IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
+use std::net::TcpStream;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -18,10 +19,10 @@ use std::sync::MutexGuard;
 use std::time::Duration;
 
 use gracenet::notify::{FDS_MAX, MESSAGE_MAX, Notify, NotifyAccess, NotifyError, Receiver, State};
-use gracenet::{Deadline, Environ, Errno, Operation};
+use gracenet::{Args, Changes, Deadline, Environ, Errno, Failure, Net, Operation, Program};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::Pid;
-use util::{Fds, alone, in_process_of_its_own, in_time};
+use rustix::process::{Pid, Signal, kill_process};
+use util::{Fds, alone, in_process_of_its_own, in_time, until_gone};
 
 /// A manager's socket, and the service's view of it.
 struct Manager {
@@ -435,4 +436,87 @@ fn libsystemd_refuses_the_same_addresses() {
             assert!(Notify::new(Environ::new(&environ)).is_err(), "{address:?}");
         }
     });
+}
+
+/// A program that knows systemd's protocols and nothing of this crate takes over.
+#[test]
+fn a_foreign_successor_is_ready_when_it_says_so_as_systemd_wants_it() {
+    let _alone = alone();
+    let before = Fds::of_self();
+    {
+        let mut net: Net<4> = Net::new();
+        let web = net.listen("tcp", "127.0.0.1:0").unwrap();
+        let address = net.get(web).unwrap().local_address().unwrap().unwrap();
+        let script = "import os, socket, sys\n\
+            assert 'GRACENET_FD' not in os.environ\n\
+            assert int(os.environ['LISTEN_PID']) == os.getpid()\n\
+            assert os.environ['LISTEN_FDS'] == '1'\n\
+            assert sorted(map(int, os.listdir('/proc/self/fd')))[:5] == [0, 1, 2, 3, 4]\n\
+            s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+            s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])\n\
+            if os.fork() == 0:\n\
+            \x20   s.send(b'STATUS=a child\\nREADY=1')\n\
+            \x20   os._exit(0)\n\
+            os.wait()\n\
+            if len(sys.argv) > 1: sys.exit(3)\n\
+            s.send(b'READY=1')\n\
+            l = socket.socket(fileno=3)\n\
+            c, _ = l.accept()\n\
+            c.send(b'foreign')\n";
+        let script = CString::new(script).unwrap();
+        let receiver = Receiver::new().unwrap();
+        let variables = [receiver.variable()];
+        let environ = [c"PATH=/usr/local/bin:/usr/bin:/bin"];
+        let changes = Changes::new().foreign().set(&variables);
+
+        // What its children say does not count, and its end does.
+        let args = [c"python3", c"-c", &*script, c"fail"];
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let successor = net.start_process_with(&program, &changes).unwrap();
+        assert!(successor.channel().is_none());
+        let outcome = receiver.wait_ready(successor, Deadline::after_ms(20_000));
+        assert_eq!(outcome, Err(Failure::Exited(3)));
+
+        // Nor does its silence: the caller's deadline ends it.
+        let args = [c"sleep", c"60"];
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let successor = net.start_process_with(&program, &changes).unwrap();
+        let outcome = receiver.wait_ready(successor, Deadline::after_ms(50));
+        assert_eq!(outcome, Err(Failure::TimedOut));
+
+        // Or it is trusted, if it is still there.
+        let successor = net.start_process_with(&program, &changes).unwrap();
+        assert_eq!(successor.try_wait(Deadline::after_ms(20_000)), None);
+        successor.declare_ready();
+        assert_eq!(successor.try_wait(Deadline::NEVER), Some(Ok(())));
+        kill_process(successor.pid(), Signal::KILL).unwrap();
+        let held_out = successor.probation(Deadline::after_ms(20_000));
+        assert_eq!(held_out, Err(Failure::Killed(9)));
+        let args = [c"true"];
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let successor = net.start_process_with(&program, &changes).unwrap();
+        until_gone(successor.pid());
+        successor.declare_ready();
+        assert_eq!(
+            successor.try_wait(Deadline::NEVER),
+            Some(Err(Failure::Exited(0)))
+        );
+
+        let args = [c"python3", c"-c", &*script];
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let successor = net.start_process_with(&program, &changes).unwrap();
+        let outcome = receiver.wait_ready(successor, Deadline::after_ms(20_000));
+        assert_eq!(outcome, Ok(()));
+        net.retire();
+        let mut client = TcpStream::connect(address.to_string()).unwrap();
+        let mut said = String::new();
+        client.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "foreign");
+        let ended = net
+            .successor()
+            .unwrap()
+            .probation(Deadline::after_ms(20_000));
+        assert_eq!(ended, Err(Failure::Exited(0)));
+    }
+    assert_eq!(Fds::of_self(), before);
 }

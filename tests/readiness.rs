@@ -267,13 +267,14 @@ fn predecessor_serves_again_when_a_ready_successor_dies() {
     server.serves();
     server.may_start_another();
 
-    // It is dead before anybody looks.
+    // It is dead before anybody looks: what it has said is worth nothing.
     let pid = server
         .predecessor
         .start_script("printf ready >&$c; kill -KILL $$");
     until_gone(pid);
     let successor = server.successor();
-    assert_eq!(successor.try_wait(Deadline::NEVER), Some(Ok(())));
+    let outcome = successor.try_wait(Deadline::NEVER);
+    assert_eq!(outcome, Some(Err(Failure::Killed(9))));
     let outcome = successor.try_probation(Deadline::NEVER);
     assert_eq!(outcome, Some(Err(Failure::Killed(9))));
     server.nothing_is_left(pid, Failure::Killed(9), &before, "ready and dead");

@@ -8,8 +8,10 @@ use rustix::io::Errno;
 
 use crate::addr::SockAddr;
 use crate::error::{Error, Operation};
+use crate::ready::{Failure, Successor, wait_readable};
 use crate::socket::above_stdio;
 use crate::sys::{self, AddressBytes};
+use crate::time::Deadline;
 
 use super::state;
 
@@ -111,6 +113,36 @@ impl Receiver {
                 truncated: message.truncated,
                 message: buffer.get(..message.length).unwrap_or_default(),
             })),
+        }
+    }
+
+    /// `receiver.wait_ready(successor, deadline)` — waits until a
+    /// [foreign](crate::Changes::foreign) successor has said that it is ready, or has failed.
+    ///
+    /// Only what the started process itself says counts, and nothing of its children. An event
+    /// loop does the same by itself: it [receives](Self::receive) when this is readable, and
+    /// [declares](Successor::declare_ready) the successor ready.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: as of [`Successor::wait_ready`].
+    pub fn wait_ready(&self, successor: &mut Successor, deadline: Deadline) -> Result<(), Failure> {
+        // The rest of a message is of no interest.
+        let mut buffer = [0; 512];
+        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
+        loop {
+            while let Ok(Some(message)) = self.receive(&mut buffer) {
+                if message.pid == pid && message.value(b"READY") == Some(b"1") {
+                    successor.declare_ready();
+                    break;
+                }
+            }
+            if let Some(outcome) = successor.try_wait(deadline) {
+                return outcome;
+            }
+            let fds = [Some(sys::lend(&self.socket)), successor.pidfd()];
+            // Errors show at the next turn, by the state of what was waited for.
+            let _ = wait_readable(fds, successor.wake_by(deadline));
         }
     }
 }

@@ -465,13 +465,13 @@ impl Server<'_> {
                     return self.drain();
                 }
                 self.log_successor(pid, " ready");
+                let probation = self.number(Number::Probation);
+                if !FULL || probation == 0 {
+                    return self.drain();
+                }
                 self.pause(NEVER);
                 self.state.phase = Phase::Probation;
-                let probation = self.number(Number::Probation);
                 self.state.successor = Deadline::after_ms(probation);
-                // It may have died since it said so. Without a probation this is the
-                // only look at it.
-                self.look_after_successor();
             }
         }
     }

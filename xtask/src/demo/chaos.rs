@@ -99,7 +99,7 @@ impl Fault {
         self.row().1
     }
 
-    /// Whether the daemon has stopped to accept by then.
+    /// Whether the daemon may have stopped to accept by then.
     fn comes_late(self) -> bool {
         matches!(self, Fault::CrashesWhenReady | Fault::ExitsWhenReady)
     }
@@ -234,12 +234,10 @@ impl Chaos {
         }
         let reason = log.find(mark, deadline, |line| {
             let line = line.strip_prefix(&prefix)?;
-            let again = if fault.comes_late() {
-                "accepting again, "
-            } else {
-                ""
-            };
-            line.strip_prefix(again)?.strip_prefix("successor failed: ")
+            // One that dies late may be dead by the time that it is heard.
+            let again = line.strip_prefix("accepting again, ");
+            let line = again.filter(|_| fault.comes_late()).unwrap_or(line);
+            line.strip_prefix("successor failed: ")
         });
         drop(kept);
         let reason =
