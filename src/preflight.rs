@@ -534,8 +534,9 @@ const NARROW: Layout = Layout {
 };
 
 /// The processors of elf(5) whose programs this one executes: of its own, and of a narrower one
-/// where the kernel has been built for them, which nobody can tell without trying.
-const PROCESSORS: (u16, &[u16]) = if cfg!(target_arch = "aarch64") {
+/// where the kernel has been built for them, which nobody can tell without trying. Nor can a
+/// program of the narrower one tell that its kernel does not execute the other.
+const PROCESSORS: (u16, &[u16]) = if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
     // EM_AARCH64; EM_ARM.
     (183, &[40])
 } else if cfg!(target_arch = "riscv64") {
