@@ -67,7 +67,8 @@ impl<'a> Changes<'a> {
     ///
     /// # Linux
     ///
-    /// execveat needs 3.19.
+    /// execveat needs 3.19. Where the security module TOMOYO is on, as in the kernel of Debian 11,
+    /// `/dev/fd` must be there (ENOENT).
     #[doc(alias = "execveat")]
     #[doc(alias = "fexecve")]
     #[must_use]

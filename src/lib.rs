@@ -68,6 +68,13 @@
 //!
 //! The first three are absent when there are no sockets. `LISTEN_PIDFDID` is never passed on.
 //!
+//! # Linux
+//!
+//! On x86_64, aarch64, riscv64, arm and x86. 5.10 is the oldest kernel that it has been booted
+//! with, and that it is stated to work with. Nothing is needed that is younger than 4.12 (4.15 on
+//! riscv64) but what says so; where a younger system call is missing, or a seccomp filter refuses
+//! it, the same is done by older ones. That is tested down to those of 4.19, by a filter.
+//!
 //! # Map
 //!
 //! | module | what is in it |
