@@ -153,7 +153,7 @@ pub(crate) fn run(program: &Program<'_>, given: Option<&Given>, others: &[u8]) -
         if has_ended {
             report.end();
         }
-        return 0;
+        return i32::from(report.wait_until_seen().is_err());
     }
     let gone = net
         .predecessor()

@@ -21,14 +21,14 @@ mod scene;
 
 use core::ffi::CStr;
 
-use gracenet::{Args, Changes, Deadline, Net, Program};
+use gracenet::{Args, Changes, Deadline, Failure, Net, Program};
 use heapless::format;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions};
 use rustix::system::{RebootCommand, reboot, uname};
 
 use crate::kernel::Filter;
-use crate::report::{Report, Why, because, ensure};
+use crate::report::{Report, Why, because, ensure, equal};
 
 gracenet_start::main!(run);
 
@@ -121,9 +121,10 @@ fn play_elsewhere(
     let successor = started.map_err(because)?;
     let deadline = Deadline::after_ms(90_000);
     let ended = report.relay(&ours, deadline);
-    let ready = successor.wait_ready(deadline).map_err(because);
-    ended?;
-    ready
+    successor.wait_ready(deadline).map_err(because)?;
+    report::seen(&ours)?;
+    equal(successor.probation(deadline), Err(Failure::Exited(0)))?;
+    ended
 }
 
 fn in_scene(program: &Program<'_>, name: &[u8]) -> i32 {
@@ -142,7 +143,7 @@ fn in_scene(program: &Program<'_>, name: &[u8]) -> i32 {
     report.check("the filter is installed", filter.install().map_err(because));
     scene::play(program, filter == Filter::Clone3, &mut report);
     report.end();
-    if net.ready().is_err() {
+    if net.ready().is_err() || report.wait_until_seen().is_err() {
         return 5;
     }
     0

@@ -65,6 +65,13 @@ pub(crate) struct Report<'a> {
 const PASS: &str = "PASS ";
 const FAIL: &str = "FAIL ";
 const END: &[u8] = b"END";
+const SEEN: &[u8] = b"SEEN";
+
+/// Tells a process that reports here that it has been seen to be ready.
+pub(crate) fn seen(reports: &OwnedFd) -> Result<(), Why> {
+    let sent = send(reports, SEEN, SendFlags::NOSIGNAL).map_err(because)?;
+    equal(sent, SEEN.len())
+}
 
 impl<'a> Report<'a> {
     pub(crate) fn new(scene: &'a str, to: Option<&'a OwnedFd>) -> Report<'a> {
@@ -114,6 +121,16 @@ impl<'a> Report<'a> {
         if let Some(to) = self.to {
             let _ = send(to, END, SendFlags::NOSIGNAL);
         }
+    }
+
+    /// Waits until the one who asked has [seen](seen) that this process is ready, which it must
+    /// live for.
+    pub(crate) fn wait_until_seen(&self) -> Result<(), Why> {
+        let to = self.to.ok_or_else(|| because("nobody asked"))?;
+        ensure(readable(to, Deadline::after_ms(30_000))?, "not seen")?;
+        let mut buffer = [MaybeUninit::uninit(); 16];
+        let received = recv(to, buffer.as_mut_slice(), RecvFlags::DONTWAIT);
+        equal(&*received.map_err(because)?.0.0, SEEN)
     }
 
     /// Takes the lines of another process for our own, up to the last one.

@@ -19,7 +19,7 @@ use rustix::process::WaitOptions;
 
 use crate::heir::{MARK, PING, STATE};
 use crate::kernel;
-use crate::report::{Report, Why, because, ensure, equal, readable};
+use crate::report::{self, Report, Why, because, ensure, equal, readable};
 
 /// Of a successor that is told to exit.
 pub(crate) const EXIT_STATUS: i32 = 7;
@@ -370,6 +370,7 @@ fn served(program: &Program<'_>, report: &mut Report<'_>) -> Result<(), Why> {
         return Err(because(failure));
     }
     equal(successor.wait_ready(deadline), Ok(()))?;
+    report::seen(&reports)?;
     for client in clients.iter().flatten() {
         let mut buffer = [MaybeUninit::uninit(); 16];
         ensure(readable(client, deadline)?, "a client waits")?;
