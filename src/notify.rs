@@ -24,6 +24,7 @@ use crate::activation::{VariableError, split_at_byte};
 use crate::addr::{Address, SockAddr, UnixAddress};
 use crate::environ::Environ;
 use crate::error::Error;
+use crate::ready::Successor;
 use crate::sys;
 use crate::time::Deadline;
 pub use receiver::{Received, Receiver};
@@ -119,6 +120,36 @@ impl Notify {
         let mut text = Text::new();
         encode(states, sys::monotonic_nanoseconds() / 1_000, &mut text)?;
         Ok(self.transmit(&text, fds, deadline)?)
+    }
+
+    /// `notify.handed_over(successor, status)` — says that the successor is the service from now
+    /// on, that it serves and is alive, and in which words.
+    ///
+    /// It is the old process that has to say so, before it ends: with `NotifyAccess=main` nobody
+    /// listens to the successor until then, and a manager whose main process ends kills what is
+    /// left of the service. When to say it is the caller's choice: when the successor is
+    /// [ready](Successor::is_ready), or when it has held out for a
+    /// [probation](Successor::try_probation), during which its death would otherwise be the
+    /// service's. The successor's own `READY=1` is not needed.
+    ///
+    /// The successor is named by its pid, and where the kernel has pidfs (Linux 6.9) by the inode
+    /// of its pidfd, too.
+    ///
+    /// # Errors
+    ///
+    /// [`NotifyError`]; nothing was told, and this process is still the service.
+    #[doc(alias = "MAINPID")]
+    pub fn handed_over(&self, successor: &Successor, status: &[u8]) -> Result<(), NotifyError> {
+        let named = State::MainPid(successor.pid());
+        let serves = [State::Ready, State::Watchdog, State::Status(status)];
+        let [ready, watchdog, status] = serves;
+        match successor.pidfd().and_then(pidfd_inode) {
+            None => self.send(&[named, ready, watchdog, status]),
+            Some(inode) => {
+                let inode = State::MainPidFdId(inode);
+                self.send(&[named, inode, ready, watchdog, status])
+            }
+        }
     }
 
     /// `notify.barrier(deadline)` — waits until all that this process has said before has been
@@ -221,6 +252,15 @@ fn parse(text: &[u8]) -> Result<Notify, usize> {
 fn number(digits: &[u8]) -> Result<u32, usize> {
     let most = u64::from(u32::MAX - 1);
     crate::activation::decimal(digits, most).map(|number| number as u32)
+}
+
+/// The inode of a pidfd, where the kernel has pidfs (Linux 6.9): it is never used again. Before, all
+/// pidfds have one.
+fn pidfd_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    if !sys::kernel_is_at_least(6, 9) {
+        return None;
+    }
+    sys::file(pidfd).ok().map(|file| file.inode())
 }
 
 /// Why nothing was told.

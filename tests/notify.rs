@@ -6,7 +6,7 @@ mod util;
 
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{IoSliceMut, Read as _};
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use gracenet::notify::{FDS_MAX, MESSAGE_MAX, Notify, NotifyAccess, NotifyError, Receiver, State};
 use gracenet::{Args, Changes, Deadline, Environ, Errno, Failure, Net, Operation, Program};
+use rustix::fs::fstat;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-use rustix::process::{Pid, Signal, kill_process};
-use util::{Fds, alone, in_process_of_its_own, in_time, until_gone};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use util::{Fds, Predecessor, alone, in_process_of_its_own, in_time, until_gone};
 
 /// A manager's socket, and the service's view of it.
 struct Manager {
@@ -231,6 +232,36 @@ fn nobody_at_the_socket_is_an_error() {
     drop(manager._folder);
     let missing = manager.notify.send(&[State::Ready]);
     assert_eq!(missing.unwrap_err().to_string(), "connect: os error 2");
+}
+
+/// Case J3. The inode of the pidfd goes along where it is one of its own.
+#[test]
+fn the_old_process_says_who_is_the_service_now() {
+    let manager = Manager::new();
+    let mut predecessor = Predecessor::new();
+    // A shell that ends when nobody talks to it any more.
+    let pid = predecessor.start_script("printf ready >&$c; read x <&3; exit 3");
+    let successor = predecessor.net.successor().unwrap();
+    successor.wait_ready(Deadline::after_ms(20_000)).unwrap();
+    manager.notify.handed_over(successor, b"serving").unwrap();
+    let refused = manager.notify.handed_over(successor, b"two\nlines");
+    assert!(matches!(refused, Err(NotifyError::State(_))), "{refused:?}");
+
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.');
+    let mut number = || numbers.next().unwrap().parse::<u32>().unwrap();
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    let named = match (number(), number()) >= (6, 9) {
+        true => format!("\nMAINPIDFDID={}", fstat(pidfd).unwrap().st_ino),
+        false => String::new(),
+    };
+    let expected = format!("MAINPID={pid}{named}\nREADY=1\nWATCHDOG=1\nSTATUS=serving");
+    assert_eq!(manager.hear().0, expected);
+
+    predecessor.hang_up();
+    let successor = predecessor.net.successor().unwrap();
+    let outcome = successor.probation(Deadline::after_ms(20_000));
+    assert_eq!(outcome, Err(Failure::Exited(3)));
 }
 
 /// What another process says has its pid, and fds that come along are closed.
