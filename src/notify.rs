@@ -16,14 +16,14 @@ mod watchdog;
 
 use core::fmt;
 
-use linux_raw_sys::net::{SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
+use linux_raw_sys::net::{SO_ERROR, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::activation::{VariableError, split_at_byte};
 use crate::addr::{Address, SockAddr, UnixAddress};
 use crate::environ::Environ;
-use crate::error::Error;
+use crate::error::{Error, Operation};
 use crate::ready::Successor;
 use crate::sys;
 use crate::time::Deadline;
@@ -182,10 +182,18 @@ impl Notify {
         let socket = self.connect()?;
         let socket = sys::lend(&socket);
         loop {
+            let is_last = deadline.has_passed();
             match sys::send_with_fds(socket, text, fds) {
                 Err(error) if error.is(Errno::AGAIN) || error.is(Errno::NOTCONN) => {
-                    if !sys::wait_writable(socket, deadline)? {
+                    if is_last || !sys::wait_writable(socket, deadline)? {
                         return Err(error);
+                    }
+                    // A connection that nobody has taken is as good to write to as one that is
+                    // made, and says no more than that it is none.
+                    let errno = sys::socket_option(socket, SO_ERROR)?;
+                    if errno != 0 {
+                        let errno = Errno::from_raw_os_error(errno as i32);
+                        return Err(Error::new(Operation::Connect, errno));
                     }
                 }
                 sent => return sent,

@@ -11,9 +11,12 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Barrier, mpsc};
+use std::thread;
+use std::time::Duration;
 
+use gracenet::notify::{Notify, Receiver, State};
 use gracenet::{
     Args, Deadline, Environ, Errno, Error, Failure, ListenOptions, Net, Operation, Program,
     StartError,
@@ -479,4 +482,26 @@ fn the_fd_table_is_cut_between_words_of_the_bitmap_on_older_kernels() {
         assert!(unsafe { libc::personality(uname26) } >= 0);
         starts_exactly("a kernel that calls itself 2.6");
     });
+}
+
+/// Case J1. A connection that is not taken can be written to, says the kernel, and is none.
+#[test]
+fn a_manager_that_takes_no_connection_is_given_up_in_time() {
+    let (done, outcome) = mpsc::channel();
+    // It would go on and on, and ends with this process.
+    thread::spawn(move || {
+        let receiver = Receiver::new().unwrap();
+        let environ = [receiver.variable()];
+        let notify = Notify::new(Environ::new(&environ)).unwrap().unwrap();
+        let errors = [0, 50].map(|ms| {
+            where_refused(&[(libc::SYS_sendmsg, libc::ENOTCONN)], || {
+                notify.send_with(&[State::Ready], &[], Deadline::after_ms(ms))
+            })
+        });
+        done.send(errors).unwrap();
+    });
+    let errors = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+    for error in errors {
+        assert_eq!(error.unwrap_err().to_string(), "send: os error 107");
+    }
 }
