@@ -1,8 +1,8 @@
 //! Pure. The command line.
 
-use crate::FULL;
 use crate::table::PLACES;
 use crate::text::{List, decimal};
+use crate::{FULL, SYSTEMD};
 
 /// What the program says when it does not understand its arguments.
 pub const USAGE: &str = if FULL {
@@ -20,6 +20,13 @@ usage: gracenet-httpd [OPTION]... NETWORK ADDRESS [NETWORK ADDRESS]...
 --drain MS (30000) --ready-timeout MS (10000)
 NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
 "
+};
+
+/// What it says behind that.
+pub const USAGE_OF_STORE: &str = if SYSTEMD {
+    "--store: systemd keeps what is listened on through a crash\n"
+} else {
+    ""
 };
 
 /// As many addresses are listened on at most.
@@ -40,6 +47,8 @@ pub struct Options<'a> {
     pub pid_file: &'a [u8],
     /// Whether a socket file that nobody listens on is replaced.
     pub replace_stale: bool,
+    /// Whether systemd is to keep the sockets.
+    pub store: bool,
     /// Networks and addresses to listen on; at least one.
     pub listeners: heapless::Vec<(&'a [u8], &'a [u8]), LISTENERS>,
     /// By [`Number`].
@@ -93,9 +102,9 @@ const DEFAULTS: [u32; NUMBERS.len()] = {
 /// The numbers come first, then the texts, then what has no value.
 const OPTIONS: List = List::new(if FULL {
     "--max-connections,--drain,--ready-timeout,--probation,--start-delay,--fail-start,\
-     --pid-file,--tag,--replace-stale,--,--help,-h"
+     --pid-file,--tag,--replace-stale,--,--help,-h,--store"
 } else {
-    "--max-connections,--drain,--ready-timeout,--tag,--replace-stale,--,--help,-h"
+    "--max-connections,--drain,--ready-timeout,--tag,--replace-stale,--,--help,-h,--store"
 });
 
 /// Places in [`OPTIONS`] behind those of [`Number`].
@@ -107,6 +116,7 @@ mod option {
     pub(super) const DASHES: usize = TAG + 2;
     pub(super) const HELP: usize = TAG + 3;
     pub(super) const H: usize = TAG + 4;
+    pub(super) const STORE: usize = TAG + 5;
 }
 
 /// What is wrong with the command line.
@@ -152,6 +162,7 @@ impl<'a> Options<'a> {
             tag,
             pid_file: b"",
             replace_stale: false,
+            store: false,
             listeners: heapless::Vec::new(),
             numbers: DEFAULTS,
         }
@@ -243,6 +254,7 @@ impl<'a> Reader<'a> {
             }
             (..=option::TAG, None) => self.waits = true,
             (option::REPLACE_STALE, None) => self.options.replace_stale = true,
+            (option::STORE, None) if SYSTEMD => self.options.store = true,
             (option::DASHES, None) => self.plain = true,
             (option::HELP | option::H, _) => return Err(Reason::Help),
             _ => return Err(Reason::Unknown),
@@ -378,6 +390,16 @@ mod tests {
                 assert_eq!(parsed, fits, "{name} {number}");
             }
         }
+    }
+
+    #[test]
+    fn the_store_is_an_option_of_builds_for_systemd() {
+        let parsed = parse_line("--store tcp :80").map(|options| options.store);
+        let refused = Err((Reason::Unknown, &b"--store"[..], &b""[..]));
+        assert_eq!(parsed, if SYSTEMD { Ok(true) } else { refused });
+        let refused = Err((Reason::Unknown, &b"--store=1"[..], &b""[..]));
+        assert_eq!(parse_line("--store=1 tcp :80"), refused);
+        assert!(!parse_line("tcp :80").unwrap().store);
     }
 
     #[test]

@@ -11,6 +11,9 @@ extern crate std;
 /// `--probation`, `--pid-file`, `--start-delay` and `--fail-start`.
 pub const FULL: bool = cfg!(feature = "full");
 
+/// Whether this build talks to systemd, and has `--store`.
+pub const SYSTEMD: bool = cfg!(feature = "systemd");
+
 pub mod args;
 pub mod http;
 pub mod json;

@@ -25,6 +25,14 @@
 //! The last four of them and `/status` are the feature `full`, which is on
 //! by default.
 //!
+//! Built with the feature `systemd` and started with `NOTIFY_SOCKET`, it tells the service
+//! manager what becomes of it, and answers its watchdog; see `manager.rs`. It has one option
+//! more:
+//!
+//! | option | meaning | default |
+//! | --- | --- | --- |
+//! | `--store` | systemd keeps what is listened on in its fd store, from which a process gets it back that is started after a crash | |
+//!
 //! With `--probation`, a process starts no successor while its predecessor lives:
 //! that one would take its end for a failure.
 //!
@@ -59,6 +67,7 @@
 mod around;
 mod connection;
 mod log;
+mod manager;
 #[cfg_attr(not(feature = "full"), path = "no_page.rs")]
 mod page;
 mod report;
@@ -67,6 +76,7 @@ mod sys;
 
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Args, Handle, ListenError, ListenOptions, Net, Program};
+use gracenet_httpd::SYSTEMD;
 use gracenet_httpd::args::{self, LISTENERS, Options, Reader, Reason};
 use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
@@ -76,6 +86,7 @@ use gracenet_start::exit;
 use crate::around::{Around, SCRATCH, put_address};
 use crate::connection::Connection;
 use crate::log::Log;
+use crate::manager::{Manager, STORED};
 use crate::report::Report as _;
 use crate::server::{CANNOT_SERVE, Server, State};
 use crate::sys::Epoll;
@@ -122,8 +133,15 @@ fn main(start: gracenet_start::Args) -> i32 {
         log::write(line.push(reason.text()));
         status = 2;
     }
-    log::print(args::USAGE.as_bytes());
+    print_usage();
     exit(status)
+}
+
+fn print_usage() {
+    log::print(args::USAGE.as_bytes());
+    if SYSTEMD {
+        log::print(args::USAGE_OF_STORE.as_bytes());
+    }
 }
 
 fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<(), Reason> {
@@ -180,9 +198,12 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     };
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
     for &(network, address) in &options.listeners {
-        let how = ListenOptions::new()
+        let mut how = ListenOptions::new()
             .nonblocking(true)
             .replace_stale(options.replace_stale);
+        if SYSTEMD && options.store {
+            how = how.name(STORED);
+        }
         match net.listen_with(network, address, &how) {
             Ok(listener) => {
                 let _ = listeners.push(listener);
@@ -204,7 +225,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
                 line.push(address).push(": ");
                 log::write(line.push(error.words().as_bytes()));
                 if matches!(error, ListenError::Address(_)) {
-                    log::print(args::USAGE.as_bytes());
+                    print_usage();
                     exit(2);
                 }
                 exit(1);
@@ -246,6 +267,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
         },
         state: State::new(),
         pid_file: None,
+        manager: Manager::new(program.environ(), log),
     };
     exit(server.run())
 }

@@ -4,8 +4,11 @@
 //! this takes, and the texts for what cannot happen to this program, are 8 KiB, a
 //! quarter of what it may have.
 
+use gracenet::activation::VariableError;
+use gracenet::notify::NotifyError;
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
 
+use gracenet_httpd::SYSTEMD;
 use gracenet_httpd::text::Text;
 
 use crate::sys::Errno;
@@ -47,15 +50,32 @@ impl Report for InheritError {
     fn words(&self) -> Text {
         let (text, number) = match self {
             InheritError::Failed(error) => return error.words(),
-            InheritError::Variable(error) => {
-                let text = " is not a number in range, at byte ";
-                return words(error.name(), text, error.at() as u64);
-            }
+            InheritError::Variable(error) => return error.words(),
             InheritError::BadFd { fd, .. } => ("not open: fd ", fd.unsigned_abs().into()),
             InheritError::TooMany { count, .. } => ("no room for so many: ", (*count).into()),
             _ => ("LISTEN_FDNAMES does not name the sockets", NONE),
         };
         words("", text, number)
+    }
+}
+
+impl Report for VariableError {
+    fn words(&self) -> Text {
+        let text = if SYSTEMD && self.name() == "NOTIFY_SOCKET" {
+            " is not an address, at byte "
+        } else {
+            " is not a number in range, at byte "
+        };
+        words(self.name(), text, self.at() as u64)
+    }
+}
+
+impl Report for NotifyError {
+    fn words(&self) -> Text {
+        match self {
+            NotifyError::Failed(error) => error.words(),
+            _ => words("not one message", "", NONE),
+        }
     }
 }
 

@@ -4,10 +4,10 @@ use core::mem::MaybeUninit;
 
 use gracenet::signal::{Signal, Signals};
 use gracenet::{Deadline, PidFile, Program, monotonic_ms};
-use gracenet_httpd::FULL;
 use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
 use gracenet_httpd::text::Text;
+use gracenet_httpd::{FULL, SYSTEMD};
 use gracenet_start::exit;
 use linux_raw_sys::errno::{
     EAGAIN, ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
@@ -18,6 +18,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use crate::around::Around;
 use crate::connection::Connection;
 use crate::log::{self, Log};
+use crate::manager::Manager;
 use crate::report::Report as _;
 use crate::sys::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Epoll, Errno};
 
@@ -41,7 +42,8 @@ const EVENTS: usize = 64;
 /// listeners are the last, each with its index added.
 const SIGNAL: usize = PLACES;
 const SUCCESSOR: usize = PLACES + 1;
-const LISTENER: usize = PLACES + 2;
+const PREDECESSOR: usize = PLACES + 2;
+const LISTENER: usize = PLACES + 3;
 
 /// The whole program, once it listens.
 #[derive(Debug)]
@@ -54,6 +56,7 @@ pub(crate) struct Server<'a> {
     pub(crate) around: Around<'a>,
     pub(crate) state: State,
     pub(crate) pid_file: Option<PidFile<'a>>,
+    pub(crate) manager: Manager,
 }
 
 /// How far it has come.
@@ -167,6 +170,12 @@ impl Server<'_> {
                     self.accept(index);
                 }
             }
+            if SYSTEMD {
+                if others & 1 << (PREDECESSOR - PLACES) != 0 {
+                    self.look_after_predecessor();
+                }
+                self.manager.ping(self.around.now);
+            }
             self.look_after_successor();
             self.look_after_clients();
             if self.around.draining && self.clients.is_empty() {
@@ -184,11 +193,35 @@ impl Server<'_> {
             exit(status as i32);
         }
         self.set_accepting(true)?;
+        if SYSTEMD {
+            self.manager.look_at_rest(self.around.net);
+        }
         self.around.net.ready()?;
         self.state.phase = Phase::Serving;
         self.log.say("ready");
         self.write_pid_file();
+        if SYSTEMD {
+            match self.around.net.predecessor() {
+                None => self.manager.begin(self.around.net),
+                // It speaks for us until it says that it is us who do.
+                Some(predecessor) => {
+                    let events = EPOLLIN | EPOLLET;
+                    self.epoll.add(&predecessor.as_fd(), PREDECESSOR, events)?;
+                    let probation = self.number(Number::Probation);
+                    self.manager.be_silent(self.around.now + probation);
+                    self.look_after_predecessor();
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Once it has gone, it is us to whom the manager listens.
+    fn look_after_predecessor(&mut self) {
+        let predecessor = self.around.net.predecessor();
+        if predecessor.is_some_and(|predecessor| predecessor.is_gone() == Ok(true)) {
+            self.manager.take_over(self.around.net);
+        }
     }
 
     #[inline(never)]
@@ -216,6 +249,9 @@ impl Server<'_> {
         let mut until = state.earliest.min(state.resume_at).min(state.drain);
         if matches!(state.phase, Phase::Upgrading | Phase::Probation) {
             until = until.min(self.around.now + TICK);
+        }
+        if SYSTEMD {
+            until = until.min(self.manager.due(self.around.now));
         }
         until.saturating_sub(self.around.now).min(LONGEST_WAIT) as u32
     }
@@ -357,6 +393,9 @@ impl Server<'_> {
         self.around.draining = true;
         self.state.phase = Phase::Draining;
         self.state.drain = self.around.now + self.number(Number::Drain);
+        if SYSTEMD {
+            self.manager.drain(self.number(Number::Drain));
+        }
     }
 
     // Signals and the successor.
@@ -405,16 +444,26 @@ impl Server<'_> {
             Phase::Serving => {}
             Phase::Starting => return self.log.say("not ready yet"),
             Phase::Upgrading | Phase::Probation => {
+                if SYSTEMD {
+                    self.reloading();
+                }
                 return self.log.say("successor already in progress");
             }
             Phase::Draining => return,
+        }
+        if SYSTEMD {
+            self.reloading();
         }
         // Were we to end before its probation of us does, it would serve again.
         if self.number(Number::Probation) > 0
             && let Some(predecessor) = self.around.net.predecessor()
             && predecessor.is_gone() == Ok(false)
         {
-            return self.log.say("predecessor has not ended");
+            const WHY: &str = "predecessor has not ended";
+            if SYSTEMD {
+                self.manager.serve_on("", WHY.as_bytes());
+            }
+            return self.log.say(WHY);
         }
         let timeout = self.number(Number::ReadyTimeout);
         match self.around.net.start_process(self.program) {
@@ -461,24 +510,37 @@ impl Server<'_> {
                 self.has_failed(accepts, failure.words());
             }
             Some(Ok(())) => {
-                if FULL && phase == Phase::Probation {
-                    return self.drain();
-                }
-                self.log_successor(pid, " ready");
                 let probation = self.number(Number::Probation);
-                if !FULL || probation == 0 {
-                    return self.drain();
+                if phase == Phase::Upgrading {
+                    self.log_successor(pid, " ready");
+                    if FULL && probation > 0 {
+                        self.pause(NEVER);
+                        self.state.phase = Phase::Probation;
+                        self.state.successor = Deadline::after_ms(probation);
+                        return;
+                    }
                 }
-                self.pause(NEVER);
-                self.state.phase = Phase::Probation;
-                self.state.successor = Deadline::after_ms(probation);
+                if SYSTEMD && let Some(successor) = self.around.net.successor() {
+                    self.manager.hand_over(successor);
+                }
+                self.drain();
             }
         }
+    }
+
+    /// Tells the manager that a restart is wanted, and how long it may take.
+    fn reloading(&mut self) {
+        let probation = self.number(Number::Probation);
+        let ms = self.number(Number::ReadyTimeout) + probation;
+        self.manager.reloading(ms);
     }
 
     /// A restart has come to nothing.
     #[inline(never)]
     fn has_failed(&mut self, before: &str, why: Text) {
+        if SYSTEMD {
+            self.manager.serve_on("successor failed: ", why.as_bytes());
+        }
         let mut line = self.log.begin();
         line.push(before).push("successor failed: ");
         log::write(line.push(why.as_bytes()));
