@@ -3,11 +3,11 @@
 //! `--chaos`, every other attempt is made with a build that is broken.
 
 mod chaos;
-mod clients;
+pub(crate) mod clients;
 mod inside;
 mod report;
-mod roster;
-mod tally;
+pub(crate) mod roster;
+pub(crate) mod tally;
 #[cfg(test)]
 mod tests;
 

@@ -13,6 +13,7 @@ mod process;
 mod size;
 mod step;
 mod syscalls;
+mod systemd;
 mod test;
 mod vm;
 mod workspace;
@@ -46,6 +47,8 @@ enum Task {
     Vm(vm::Options),
     /// Compare the syscalls of one hand-over with the golden file.
     Syscalls(syscalls::Options),
+    /// The daemon under systemd as PID 1 of a container: stories, and what its clients noticed.
+    Systemd(systemd::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
     Size,
     /// Times, memory and instructions, against others of the kind; not a part of ci.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Cross => cross::run(&workspace),
         Task::Vm(options) => vm::run(&workspace, options),
         Task::Syscalls(options) => syscalls::run(&workspace, options),
+        Task::Systemd(options) => systemd::run(&workspace, options),
         Task::Size => size::run(&workspace),
         Task::Bench(options) => bench::run(&workspace, options),
     });

@@ -85,6 +85,18 @@ impl Workspace {
         Ok(httpd_in(&target))
     }
 
+    /// Builds the daemon with all that it has for systemd, in a target folder of its own.
+    pub(crate) fn build_httpd_for_systemd(&self) -> Result<PathBuf> {
+        let target = self.target.join("for-systemd");
+        let mut command = self.cargo(BUILD_HTTPD);
+        command
+            .args(["--features", "systemd"])
+            .env_remove(TAG)
+            .env("CARGO_TARGET_DIR", &target);
+        step::run(&mut command)?;
+        Ok(httpd_in(&target))
+    }
+
     /// Builds the daemon with its symbol table, in a target folder of its own.
     pub(crate) fn build_httpd_unstripped(&self) -> Result<PathBuf> {
         let target = self.target.join("unstripped");

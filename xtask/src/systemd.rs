@@ -1,0 +1,172 @@
+//! `cargo xtask systemd`: systemd as PID 1 of a container, and the daemon as one of its services,
+//! with the units of `examples/httpd/systemd`.
+
+mod machine;
+mod stage;
+mod stories;
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, bail};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+
+use crate::step::{self, Outcome};
+use crate::workspace::Workspace;
+use machine::Machine;
+use stage::Stage;
+use stories::STORIES;
+
+/// What `cargo xtask systemd` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Which versions, or all.
+    #[arg(default_value = "all")]
+    pub(crate) versions: Vec<Version>,
+    /// Only the stories whose names have this in them.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+}
+
+/// Those of which `ci/setup-systemd` makes root trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Version {
+    #[value(name = "252")]
+    V252,
+    #[value(name = "257")]
+    V257,
+    #[value(name = "262")]
+    V262,
+    All,
+}
+
+impl Version {
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::V252 => &["252"],
+            Self::V257 => &["257"],
+            Self::V262 => &["262"],
+            Self::All => &["252", "257", "262"],
+        }
+    }
+}
+
+/// What `ci/setup-systemd` says when the mirror did not deliver.
+const NOT_DELIVERED: i32 = 75;
+
+/// Tells all stories to each version; fails when one of them ends otherwise.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+    if !rustix::process::geteuid().is_root() {
+        if step::in_ci() {
+            bail!("a container with systemd can only be made by root");
+        }
+        return Ok(Outcome::NotRun("it has to be root".to_owned()));
+    }
+    let mut versions: Vec<&str> = Vec::new();
+    for name in options.versions.iter().flat_map(|version| version.names()) {
+        if !versions.contains(name) {
+            versions.push(name);
+        }
+    }
+    let mut setup = Command::new(workspace.root.join("ci/setup-systemd"));
+    setup
+        .args(&versions)
+        .env("CARGO_TARGET_DIR", &workspace.target);
+    let status = setup.status().context("cannot start ci/setup-systemd")?;
+    match status.code() {
+        Some(0) => {}
+        Some(NOT_DELIVERED) => return Ok(Outcome::NotRun("mirror".to_owned())),
+        _ => bail!("ci/setup-systemd: {status}"),
+    }
+    let build = workspace.build_httpd_for_systemd()?;
+    let units = workspace.root.join("examples/httpd/systemd");
+    let only = options.only.as_deref().unwrap_or("");
+    let mut failed = false;
+    for version in versions {
+        let tree = workspace.target.join("systemd").join(version);
+        let machine = Machine::boot(&tree).with_context(|| format!("systemd {version}"))?;
+        println!("{}", machine.version());
+        let rows = tell(&machine, &build, &units, only)?;
+        println!("{}", table(&rows));
+        for row in &rows {
+            if let Err(why) = &row.outcome {
+                failed = true;
+                eprintln!("{}: {why:#}\n{}", row.story, row.journal);
+            }
+        }
+        machine.end()?;
+    }
+    Ok(match failed {
+        false => Outcome::Done,
+        true => Outcome::Failed,
+    })
+}
+
+/// What became of a story.
+#[derive(Debug)]
+struct Row {
+    story: &'static str,
+    outcome: Result<Figures>,
+    /// Of one that failed.
+    journal: String,
+}
+
+/// What its clients saw.
+#[derive(Debug, Default)]
+struct Figures {
+    requests: u64,
+    failures: u64,
+    /// What else is to be said.
+    remark: String,
+}
+
+/// Tells the stories from within the machine's network.
+fn tell(machine: &Machine, build: &Path, units: &Path, only: &str) -> Result<Vec<Row>> {
+    let tell_all = || -> Result<Vec<Row>> {
+        machine.enter_network()?;
+        let stage = Stage::new(machine, build, units)?;
+        let wanted = STORIES.iter().filter(|(story, _)| story.contains(only));
+        let mut rows = Vec::new();
+        for (story, tell) in wanted {
+            let outcome = stage.clear().and_then(|()| tell(&stage));
+            let journal = match &outcome {
+                Ok(_) => String::new(),
+                Err(_) => stage.journal(),
+            };
+            rows.push(Row {
+                story,
+                outcome,
+                journal,
+            });
+        }
+        stage.clear()?;
+        Ok(rows)
+    };
+    // A thread of its own: this one's network stays what it is.
+    thread::scope(|scope| scope.spawn(tell_all).join()).map_err(|_| anyhow!("a story panicked"))?
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    table.set_header(["story", "requests", "failures", ""]);
+    for row in rows {
+        match &row.outcome {
+            Ok(figures) => table.add_row([
+                row.story,
+                &figures.requests.to_string(),
+                &figures.failures.to_string(),
+                &figures.remark,
+            ]),
+            Err(_) => table.add_row([row.story, "", "", "failed"]),
+        };
+    }
+    for column in [1, 2] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}

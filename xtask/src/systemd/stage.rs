@@ -1,0 +1,320 @@
+//! The daemon as a service of the machine, its clients, and what systemd says of it.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Figures;
+use super::machine::{Machine, PATIENCE};
+use crate::answer::Answer;
+use crate::daemon::deploy;
+use crate::demo::clients::Clients;
+use crate::demo::roster::Roster;
+use crate::demo::tally::{Failure, Tally};
+use crate::endpoint::Endpoint;
+
+pub(crate) const SERVICE: &str = "gracenet-httpd.service";
+pub(crate) const SOCKET: &str = "gracenet-httpd.socket";
+
+/// Where units are, and where the daemon is.
+const UNITS: &str = "/etc/systemd/system";
+const PLACE: &str = "/usr/local/bin/gracenet-httpd";
+
+const CLIENTS: u32 = 6;
+
+/// A machine in which the daemon is installed.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    machine: &'a Machine,
+    build: &'a Path,
+    units: &'a Path,
+    /// systemd has `Type=notify-reload`: `systemctl reload` waits until it is done.
+    pub(crate) reload_waits: bool,
+    /// It has `FileDescriptorStorePreserve=`.
+    pub(crate) store_stays: bool,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn new(machine: &'a Machine, build: &'a Path, units: &'a Path) -> Result<Self> {
+        let version = machine.version_number()?;
+        fs::create_dir_all(machine.path("/usr/local/bin"))?;
+        Ok(Self {
+            machine,
+            build,
+            units,
+            reload_waits: version >= 253,
+            store_stays: version >= 254,
+        })
+    }
+
+    /// Stops and forgets everything, and puts units and the build in place.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.machine.run(&["systemctl", "stop", SOCKET, SERVICE])?;
+        self.machine
+            .run(&["systemctl", "clean", "--what=fdstore", SERVICE])?;
+        self.machine
+            .run(&["systemctl", "reset-failed", SOCKET, SERVICE])?;
+        let drop_ins = self.drop_ins();
+        if drop_ins.exists() {
+            fs::remove_dir_all(&drop_ins)?;
+        }
+        fs::create_dir_all(&drop_ins)?;
+        for unit in [SOCKET, SERVICE] {
+            fs::copy(self.units.join(unit), self.machine.path(UNITS).join(unit))?;
+        }
+        if !self.reload_waits {
+            self.copy_drop_in("before-253.conf")?;
+        }
+        self.deploy()?;
+        // Which also makes systemd read them; and before version 261 it forgets what it keeps for a
+        // unit that nobody wants.
+        self.systemctl(&["--quiet", "enable", SERVICE])?;
+        self.systemctl(&["daemon-reload"])
+    }
+
+    fn drop_ins(&self) -> PathBuf {
+        self.machine.path(UNITS).join(format!("{SERVICE}.d"))
+    }
+
+    fn copy_drop_in(&self, name: &str) -> Result<()> {
+        fs::copy(self.units.join(name), self.drop_ins().join(name))
+            .map(drop)
+            .with_context(|| format!("cannot copy {name}"))
+    }
+
+    /// Adds one of the drop-ins that are beside the units.
+    pub(crate) fn add_drop_in(&self, name: &str) -> Result<()> {
+        self.copy_drop_in(name)?;
+        self.machine.must(&["systemctl", "daemon-reload"]).map(drop)
+    }
+
+    /// Adds one with these lines for `[Service]`.
+    pub(crate) fn add_lines(&self, lines: &str) -> Result<()> {
+        let place = self.drop_ins().join("zz-story.conf");
+        fs::write(place, format!("[Service]\n{lines}\n"))?;
+        self.machine.must(&["systemctl", "daemon-reload"]).map(drop)
+    }
+
+    /// Puts the build in its place, as deployments do.
+    pub(crate) fn deploy(&self) -> Result<()> {
+        deploy(self.build, &self.machine.path(PLACE))
+    }
+
+    /// Puts a script there instead.
+    pub(crate) fn deploy_script(&self, script: &str) -> Result<()> {
+        let place = self.machine.path(PLACE);
+        let beside = place.with_extension("new");
+        fs::write(&beside, script)?;
+        fs::set_permissions(&beside, fs::Permissions::from_mode(0o755))?;
+        fs::rename(&beside, &place).context("cannot replace the build")
+    }
+
+    /// `stage.systemctl(words)` — fails unless it succeeds.
+    pub(crate) fn systemctl(&self, words: &[&str]) -> Result<()> {
+        let words = [&["systemctl"], words].concat();
+        self.machine.must(&words).map(drop)
+    }
+
+    /// A command in the machine: whether it succeeded, and what it wrote.
+    pub(crate) fn run(&self, words: &[&str]) -> Result<(bool, String)> {
+        self.machine.run(words)
+    }
+
+    /// Sends a signal to a process of the machine.
+    pub(crate) fn signal(&self, signal: &str, pid: u32) -> Result<()> {
+        let script = format!("kill -{signal} {pid}");
+        self.machine.must(&["bash", "-c", &script]).map(drop)
+    }
+
+    /// `stage.show(property)` — what systemd has of the service.
+    pub(crate) fn show(&self, property: &str) -> Result<String> {
+        let words = ["systemctl", "show", "--value", "--property", property];
+        let text = self.machine.must(&[&words[..], &[SERVICE]].concat())?;
+        Ok(text.trim_end().to_owned())
+    }
+
+    pub(crate) fn main_pid(&self) -> Result<u32> {
+        let text = self.show("MainPID")?;
+        text.parse().with_context(|| format!("MainPID={text}"))
+    }
+
+    /// Fails unless systemd has this of the service.
+    pub(crate) fn expect(&self, property: &str, expected: &str) -> Result<()> {
+        let found = self.show(property)?;
+        ensure!(
+            found == expected,
+            "{property} is {found:?} and not {expected:?}"
+        );
+        Ok(())
+    }
+
+    /// Waits until systemd has something of the service that is wanted, which is the answer.
+    pub(crate) fn until(&self, property: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.show(property)?;
+            if wanted(&found) {
+                return Ok(found);
+            }
+            ensure!(Instant::now() < deadline, "{property} stays {found:?}");
+        }
+    }
+
+    pub(crate) fn tcp(&self) -> Endpoint {
+        Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))
+    }
+
+    /// The unix socket, by its path in the machine.
+    pub(crate) fn unix(&self, path: &str) -> Endpoint {
+        Endpoint::Unix(self.machine.path(path))
+    }
+
+    /// One request on a new connection.
+    pub(crate) fn ask(&self, endpoint: &Endpoint) -> Result<Answer> {
+        let body = endpoint
+            .get("/", PATIENCE)
+            .with_context(|| format!("GET / over {endpoint}"))?;
+        Answer::parse(&body).with_context(|| format!("answer {:?}", String::from_utf8_lossy(&body)))
+    }
+
+    /// Fails unless this generation serves, and is the main process for systemd.
+    pub(crate) fn expect_generation(&self, generation: u32) -> Result<Answer> {
+        let answer = self.ask(&self.tcp())?;
+        let main = self.main_pid()?;
+        ensure!(
+            (answer.generation, answer.pid) == (generation, main),
+            "process {} of generation {} answers; MainPID is {main}, and {generation} was expected",
+            answer.pid,
+            answer.generation
+        );
+        Ok(answer)
+    }
+
+    /// `systemctl reload`, and the generation that it is to lead to. Where it does not wait, this
+    /// does.
+    pub(crate) fn reload(&self, generation: u32) -> Result<Answer> {
+        self.systemctl(&["reload", SERVICE])?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.expect_generation(generation) {
+                Err(_) if !self.reload_waits && Instant::now() < deadline => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Clients of all kinds, from now on.
+    pub(crate) fn load(&self, unix: &str) -> Result<Load> {
+        let first = self.ask(&self.tcp())?;
+        let roster = Arc::new(Roster::new(&first));
+        let tally = Arc::new(Tally::default());
+        let endpoints = [self.tcp(), self.unix(unix)];
+        let clients = Clients::start(CLIENTS, endpoints, &roster, &tally)?;
+        tally.wait_for_each(CLIENTS, Instant::now() + PATIENCE)?;
+        Ok(Load {
+            roster,
+            tally,
+            clients,
+        })
+    }
+
+    /// Whether there is a process of the daemon in the machine.
+    pub(crate) fn is_running(&self) -> Result<bool> {
+        for entry in fs::read_dir(self.machine.path("/proc"))? {
+            let name = fs::read_to_string(entry?.path().join("comm"));
+            if name.is_ok_and(|name| name.trim_end() == "gracenet-httpd") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the journal has of a process of the service; of all of them without one.
+    pub(crate) fn log_of(&self, pid: Option<u32>) -> Result<String> {
+        self.machine.must(&["journalctl", "--sync"])?;
+        let process = pid.map(|pid| format!("_PID={pid}"));
+        let mut words = vec!["journalctl", "--output=cat", "--unit", SERVICE];
+        words.extend(process.as_deref());
+        self.machine.must(&words)
+    }
+
+    /// The end of the journal, for a report of a failure.
+    pub(crate) fn journal(&self) -> String {
+        let words = [
+            "journalctl",
+            "--no-pager",
+            "--lines=40",
+            "--output=short-monotonic",
+        ];
+        match self.machine.run(&words) {
+            Ok((_, text)) => text,
+            Err(error) => format!("no journal: {error:#}"),
+        }
+    }
+}
+
+/// Clients that are there until it [ends](Load::end).
+#[derive(Debug)]
+pub(crate) struct Load {
+    pub(crate) roster: Arc<Roster>,
+    tally: Arc<Tally>,
+    clients: Clients,
+}
+
+impl Load {
+    /// Waits until each client has been answered twice more, and ends them; fails if any
+    /// request has failed.
+    pub(crate) fn end(mut self, remark: String) -> Result<Figures> {
+        let waited = self.tally.wait_for_each(CLIENTS, Instant::now() + PATIENCE);
+        self.clients.stop()?;
+        waited?;
+        let examples = self.tally.examples();
+        if !examples.is_empty() {
+            bail!("requests failed:\n{}", examples.join("\n"));
+        }
+        Ok(Figures {
+            requests: self.tally.requests(),
+            failures: 0,
+            remark,
+        })
+    }
+}
+
+/// One new connection after the other, of which none may be refused; what was being answered by
+/// a process that is killed is lost with it.
+#[derive(Debug, Default)]
+pub(crate) struct Knocks {
+    pub(crate) answered: u64,
+    pub(crate) cut_off: u64,
+    pub(crate) refused: u64,
+    pub(crate) last: Option<Answer>,
+}
+
+impl Knocks {
+    /// Knocks until somebody else answers than this process.
+    pub(crate) fn until_not(stage: &Stage<'_>, endpoint: &Endpoint, pid: u32) -> Result<Knocks> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut knocks = Knocks::default();
+        while Instant::now() < deadline {
+            match endpoint.get("/", Duration::from_secs(10)) {
+                Ok(body) => {
+                    let answer = Answer::parse(&body).context("no answer of the daemon")?;
+                    knocks.answered += 1;
+                    if answer.pid != pid {
+                        knocks.last = Some(answer);
+                        return Ok(knocks);
+                    }
+                }
+                Err(error) if Failure::of_io(&error) == Failure::Refused => knocks.refused += 1,
+                Err(error) if Failure::of_io(&error) == Failure::Reset => knocks.cut_off += 1,
+                Err(error) => bail!("{error}"),
+            }
+        }
+        bail!("nobody else answers\n{}", stage.journal())
+    }
+}
