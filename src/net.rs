@@ -21,7 +21,7 @@ use crate::environ::Environ;
 use crate::error::{Error, Operation};
 use crate::matching::{Rank, Request, Transport};
 use crate::preflight::{self, Findings};
-use crate::program::Program;
+use crate::program::{AtStart, Program};
 use crate::ready::{self, Predecessor, Successor};
 use crate::seat;
 use crate::slot::{Name, Slot};
@@ -59,6 +59,8 @@ struct State {
     /// Where a successor's end of the channel lies while it is started, unless the channel to the
     /// predecessor can be there.
     seat: Option<OwnedFd>,
+    /// What the signals were like when this process was started, if another program was, then.
+    at_start: Option<AtStart>,
     ready: bool,
 }
 
@@ -100,6 +102,7 @@ impl<const N: usize> Net<N> {
             predecessor: None,
             successor: None,
             seat: None,
+            at_start: None,
             ready: false,
         };
         Net(Table {
@@ -578,32 +581,104 @@ impl NetView {
         if self.is_being_replaced() {
             return Err(StartError::InProgress);
         }
-        let generation = self.0.state.generation.saturating_add(1);
+        let (ours, started) =
+            self.with_channel::<false, _>(program, changes, |at_start, slots, channel, seat| {
+                spawn::start(program, at_start, changes, slots, channel, seat)
+            })?;
+        let successor = Successor::new(started.pid, started.pidfd, ours);
+        Ok(self.0.state.successor.insert(successor))
+    }
+
+    /// `net.replace(program, changes)` — executes the program in place of this one: the process
+    /// stays, with its pid, its parent and its children, and becomes the successor. It returns
+    /// only when that fails, with the reason, and then nothing has changed.
+    ///
+    /// The successor gets what it would get from [`start_process`](Self::start_process), and is
+    /// told by the same means which generation it is; its [`predecessor`](Self::predecessor) is
+    /// gone. Nobody accepts until it does, so that clients wait in the queues of the sockets for
+    /// as long as it takes to become ready; and when it fails after it has been executed, nobody
+    /// is left who could take its place. For the pid 1 of a container or of a machine there is no
+    /// other way.
+    ///
+    /// Signals that this thread blocks stay blocked, and those that wait are kept, so that a
+    /// successor that makes [`Signals`](crate::signal::Signals) of the same ones loses none; so do
+    /// those that have a handler. Successors of the successor get the mask of the start again. In a
+    /// [foreign](Changes::foreign) program all is as at the start, but signals that have a handler
+    /// here are blocked.
+    ///
+    /// Every other thread of this process ends. Gone are also record locks of fcntl(2), as a thread
+    /// with fds of its own executes the program; flock(2) stays. Children that asked for a signal
+    /// at their parent's end (PR_SET_PDEATHSIG) get it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_process`](Self::start_process).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn f(net: &mut gracenet::Net<8>, program: &gracenet::Program<'_>) {
+    /// use gracenet::Changes;
+    ///
+    /// let why = net.replace(program, &Changes::new());
+    /// eprintln!("not replaced, serving on: {why}");
+    /// # }
+    /// ```
+    ///
+    /// # References
+    ///
+    /// - [execve(2)](https://man7.org/linux/man-pages/man2/execve.2.html), on threads
+    #[doc(alias = "exec")]
+    #[doc(alias = "execve")]
+    pub fn replace(&mut self, program: &Program<'_>, changes: &Changes<'_>) -> StartError {
+        if self.is_being_replaced() {
+            return StartError::InProgress;
+        }
+        let replaced =
+            self.with_channel::<true, _>(program, changes, |at_start, slots, channel, seat| {
+                spawn::replace(program, at_start, changes, slots, channel, seat)
+            });
+        match replaced {
+            Err(error) => error,
+            Ok((_, never)) => match never {},
+        }
+    }
+
+    /// Does something with what the signals were like at the start, the table and the fds that are
+    /// lent beside it, a successor's end of a new channel, and the seat for that; returns our end
+    /// as well. Without a channel for a foreign program.
+    #[inline(always)]
+    fn with_channel<const IN_PLACE: bool, T>(
+        &mut self,
+        program: &Program<'_>,
+        changes: &Changes<'_>,
+        act: impl FnOnce(
+            &AtStart,
+            &[Slot],
+            Option<BorrowedFd<'_>>,
+            Option<BorrowedFd<'_>>,
+        ) -> Result<T, StartError>,
+    ) -> Result<(Option<OwnedFd>, T), StartError> {
+        let Table { state, slots } = &mut self.0;
+        let generation = state.generation.saturating_add(1);
+        let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
         let (ours, theirs) = match changes.foreign {
             true => (None, None),
             false => {
-                let (ours, theirs) = ready::channel(generation)?;
+                let (ours, theirs) = ready::channel(generation, IN_PLACE.then_some(at_start))?;
                 (Some(ours), Some(theirs))
             }
         };
-        let Table { state, slots } = &mut self.0;
         let kept = slots.len();
         if !changes.lent.is_empty() {
             lend(slots, changes.lent)?;
         }
-        let started = spawn::start(
-            program,
-            changes,
-            slots,
-            theirs.as_ref().map(sys::lend),
-            state.seat(),
-        );
+        let channel = theirs.as_ref().map(sys::lend);
+        let done = act(at_start, slots, channel, state.seat());
         if !changes.lent.is_empty() {
             take_back(slots, kept);
         }
-        let started = started?;
-        let successor = Successor::new(started.pid, started.pidfd, ours);
-        Ok(state.successor.insert(successor))
+        Ok((ours, done?))
     }
 
     /// `net.preflight(program, changes)` — whether a successor could be started now, without
@@ -816,11 +891,12 @@ impl NetView {
         if let Some(fd) = activation::control_fd(environ, pid) {
             if fd >= FIRST_FD.saturating_add_unsigned(count) && set_cloexec(fd).is_ok() {
                 // SAFETY: it is open, as F_SETFD has shown.
-                if let Some(generation) = ready::greeting(unsafe { sys::borrow(fd) }) {
+                if let Some((generation, at_start)) = ready::greeting(unsafe { sys::borrow(fd) }) {
                     // SAFETY: a channel, and no one else's by 1.
                     let channel = unsafe { sys::own(fd) };
                     self.0.state.predecessor = Some(Predecessor::new(channel));
                     self.0.state.generation = generation;
+                    self.0.state.at_start = at_start;
                 }
             }
         }

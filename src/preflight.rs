@@ -85,7 +85,7 @@ pub(crate) fn check_fds(
 }
 
 fn take_fds(seat: Option<BorrowedFd<'_>>) -> Result<RawFd, Error> {
-    let (_ours, theirs) = ready::channel(0)?;
+    let (_ours, theirs) = ready::channel(0, None)?;
     let channel = sys::lend(&theirs);
     let seat = seat::choose(seat, channel.as_raw_fd());
     let _kept = match seat == channel.as_raw_fd() {

@@ -22,16 +22,37 @@ pub struct Program<'a> {
     pub(crate) args: Args<'a>,
     pub(crate) environ: Environ<'a>,
     pub(crate) directory: Option<OwnedFd>,
-    pub(crate) mask: SigSet,
-    pub(crate) ignored: [(u32, bool); 2],
+    pub(crate) at_start: AtStart,
     /// The kernel cuts an fd table at any number, and not only at some.
     pub(crate) cuts_anywhere: bool,
 }
 
-/// A signal, and whether it is ignored. A successor gets those that programs ignore for
-/// themselves, and that would stay ignored across an execve, as this process got them.
-fn is_ignored(signal: u32) -> (u32, bool) {
-    (signal, sys::disposition(signal) == Disposition::Ignored)
+/// What the signals were like at the start, which a successor gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtStart {
+    pub(crate) mask: SigSet,
+    /// Which of [`KEPT`] were ignored, a bit for each.
+    pub(crate) ignored: u8,
+}
+
+/// The signals that programs ignore for themselves, and that stay ignored across an execve.
+pub(crate) const KEPT: [u32; 2] = [SIGPIPE, SIGCHLD];
+
+impl AtStart {
+    /// The bit of SIGPIPE.
+    #[cfg(feature = "std")]
+    pub(crate) const PIPE: u8 = 1;
+
+    /// Of now, in this thread.
+    fn now() -> AtStart {
+        let is_ignored = |signal| sys::disposition(signal) == Disposition::Ignored;
+        let [pipe, child] = KEPT.map(is_ignored);
+        let ignored = u8::from(pipe) | u8::from(child) << 1;
+        AtStart {
+            mask: sys::current_signal_mask(),
+            ignored,
+        }
+    }
 }
 
 impl<'a> Program<'a> {
@@ -51,9 +72,8 @@ impl<'a> Program<'a> {
             args,
             environ,
             directory: open_directory(environ),
-            mask: sys::current_signal_mask(),
+            at_start: AtStart::now(),
             cuts_anywhere: sys::kernel_is_at_least(6, 11),
-            ignored: [is_ignored(SIGPIPE), is_ignored(SIGCHLD)],
         }
     }
 

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::error::Error;
+use crate::program::AtStart;
 use crate::socket::above_stdio;
 use crate::sys::{self, Waited};
 use crate::time::Deadline;
@@ -29,20 +30,35 @@ const UNWATCHED_MS: u64 = 10;
 /// Messages that are passed over at once, so that a talkative successor holds nobody up.
 const MESSAGES_AT_ONCE: usize = 16;
 
+/// The greeting, and room for any message: three numbers, the first of which shows what it is.
+type Greeting = [[u8; 8]; 3];
+
 /// A new channel: the predecessor's end, in which the greeting waits, and the successor's.
-pub(crate) fn channel(generation: u32) -> Result<(OwnedFd, OwnedFd), Error> {
+///
+/// The successor is told which generation it is. One that takes this program's place is told what
+/// the signals of the start were like, too, which it cannot ask the kernel for.
+#[inline(always)] // The two differ in what is said.
+pub(crate) fn channel(
+    generation: u32,
+    carried: Option<&AtStart>,
+) -> Result<(OwnedFd, OwnedFd), Error> {
     let (ours, theirs) = sys::seqpacket_pair()?;
     let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
-    let [a, b, c, d] = generation.to_ne_bytes();
-    let [g0, g1, g2, g3, g4, g5, g6, g7] = *GREETING;
-    let greeting = [g0, g1, g2, g3, g4, g5, g6, g7, a, b, c, d];
-    sys::send(sys::lend(&ours), &greeting)?;
+    let greeting = [u64::from_ne_bytes(*GREETING), generation.into()];
+    if let Some(carried) = carried {
+        let [first, second] = greeting;
+        let second = second | u64::from(carried.ignored) << 32;
+        let greeting = [first, second, carried.mask].map(u64::to_ne_bytes);
+        sys::send(sys::lend(&ours), greeting.as_flattened())?;
+    } else {
+        let greeting = greeting.map(u64::to_ne_bytes);
+        sys::send(sys::lend(&ours), greeting.as_flattened())?;
+    }
     Ok((ours, theirs))
 }
 
 /// What lies in the channel.
 enum Message {
-    Greeting(u32),
     Ready,
     Unknown,
     None,
@@ -51,39 +67,36 @@ enum Message {
 }
 
 fn receive(channel: BorrowedFd<'_>) -> Message {
-    let mut buffer = [0; 16];
+    let mut buffer = Greeting::default();
     loop {
-        match sys::receive(channel, &mut buffer) {
-            Ok(message) => return decode(message),
-            Err(error) if error.is(Errno::AGAIN) => return Message::None,
+        return match sys::receive(channel, buffer.as_flattened_mut()) {
+            Ok(0) => Message::End,
+            Ok(length) if buffer.as_flattened().get(..length) == Some(READY) => Message::Ready,
+            Ok(_) => Message::Unknown,
+            Err(error) if error.is(Errno::AGAIN) => Message::None,
             // The other end was closed with something unread in it. That is said once, and
             // before what it had sent itself.
-            Err(error) if error.is(Errno::CONNRESET) => {}
-            Err(error) => return Message::Failed(error),
-        }
-    }
-}
-
-fn decode(message: &[u8]) -> Message {
-    if message.is_empty() {
-        return Message::End;
-    }
-    if message == READY {
-        return Message::Ready;
-    }
-    match message.strip_prefix(GREETING).and_then(<[u8]>::first_chunk) {
-        Some(generation) => Message::Greeting(u32::from_ne_bytes(*generation)),
-        None => Message::Unknown,
+            Err(error) if error.is(Errno::CONNRESET) => continue,
+            Err(error) => Message::Failed(error),
+        };
     }
 }
 
 /// Reads the greeting, if `channel` is one and it is still in there: which generation this
-/// process is.
-pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<u32> {
-    match receive(channel) {
-        Message::Greeting(generation) => Some(generation),
-        _ => None,
+/// process is, and what it was told besides.
+pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<(u32, Option<AtStart>)> {
+    let mut buffer = Greeting::default();
+    let length = sys::receive(channel, buffer.as_flattened_mut()).ok()?;
+    let [first, second, third] = buffer.map(u64::from_ne_bytes);
+    if first != u64::from_ne_bytes(*GREETING) {
+        return None;
     }
+    let at_start = AtStart {
+        mask: third,
+        ignored: (second >> 32) as u8,
+    };
+    let told = length == size_of::<Greeting>();
+    Some((second as u32, told.then_some(at_start)))
 }
 
 /// The predecessor, as its successor sees it.
@@ -119,7 +132,7 @@ impl Predecessor {
             match receive(sys::lend(&self.channel)) {
                 Message::End => return Ok(true),
                 Message::None => return Ok(false),
-                Message::Greeting(_) | Message::Ready | Message::Unknown => {}
+                Message::Ready | Message::Unknown => {}
                 Message::Failed(error) => return Err(error),
             }
         }
@@ -405,7 +418,7 @@ impl Successor {
                 return;
             };
             let message = receive(sys::lend(channel));
-            if let Message::Greeting(_) | Message::Unknown = message {
+            if let Message::Unknown = message {
                 continue;
             }
             if let Message::Ready = message {

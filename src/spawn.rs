@@ -3,6 +3,7 @@
 
 mod child;
 
+use core::convert::Infallible;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
@@ -19,7 +20,7 @@ use crate::changes::Changes;
 use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
 use crate::fd_plan::{self, Move};
-use crate::program::Program;
+use crate::program::{AtStart, Program};
 use crate::seat;
 use crate::slot::Slot;
 use crate::socket::above_stdio;
@@ -181,15 +182,62 @@ impl<'m> Scratch<'m> {
 /// rule, takes 4 KiB.
 pub(crate) fn start(
     program: &Program<'_>,
+    at_start: &AtStart,
     changes: &Changes<'_>,
     sockets: &[Slot],
     channel: Option<BorrowedFd<'_>>,
     seat: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
+    go::<NewProcess, _>(program, at_start, changes, sockets, channel, seat)
+}
+
+/// Executes the program in place of this one, with these sockets and a channel as [`start`] passes
+/// them. Only ever returns an error, after which everything is as it was.
+pub(crate) fn replace(
+    program: &Program<'_>,
+    at_start: &AtStart,
+    changes: &Changes<'_>,
+    sockets: &[Slot],
+    channel: Option<BorrowedFd<'_>>,
+    seat: Option<BorrowedFd<'_>>,
+) -> Result<Infallible, StartError> {
+    go::<InPlace, _>(program, at_start, changes, sockets, channel, seat)
+}
+
+/// In which way a program is executed.
+trait Way<T> {
+    fn launch(plan: &mut Plan, start: &Start<'_>) -> Result<T, StartError>;
+}
+
+struct NewProcess;
+
+impl Way<Started> for NewProcess {
+    fn launch(plan: &mut Plan, _: &Start<'_>) -> Result<Started, StartError> {
+        launch(plan)
+    }
+}
+
+struct InPlace;
+
+impl Way<Infallible> for InPlace {
+    fn launch(plan: &mut Plan, start: &Start<'_>) -> Result<Infallible, StartError> {
+        launch_in_place(plan, start.changes.foreign)
+    }
+}
+
+#[inline(always)] // Once in each of the two.
+fn go<W: Way<T>, T>(
+    program: &Program<'_>,
+    at_start: &AtStart,
+    changes: &Changes<'_>,
+    sockets: &[Slot],
+    channel: Option<BorrowedFd<'_>>,
+    seat: Option<BorrowedFd<'_>>,
+) -> Result<T, StartError> {
     let mut found = None;
     let channel = channel.map_or(NO_CHANNEL, |channel| channel.as_raw_fd());
     let seat = seat::choose(seat, channel);
-    let start = Start::new(program, changes, sockets, seat, &mut |error| {
+    let start = Start::new(program, at_start, changes, sockets, seat, &mut |error| {
         found.get_or_insert(error);
     });
     if let Some(error) = found {
@@ -198,8 +246,8 @@ pub(crate) fn start(
     // SAFETY: the seat belongs to a table that is borrowed mutably.
     let kept = unsafe { seat::occupy(seat, channel)? };
     let started = match start.words() {
-        0..=512 => on_stack::<512>(&start),
-        513..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
+        0..=512 => on_stack::<W, T, 512>(&start),
+        513..=MOST_WORDS => on_stack::<W, T, MOST_WORDS>(&start),
         _ => Err(StartError::TooLarge),
     };
     // SAFETY: as it was kept.
@@ -208,9 +256,9 @@ pub(crate) fn start(
 }
 
 #[inline(never)] // The frame is what it is for.
-fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
+fn on_stack<W: Way<T>, T, const WORDS: usize>(start: &Start<'_>) -> Result<T, StartError> {
     let mut memory = [const { Word::uninit() }; WORDS];
-    start.launch(&mut memory)
+    start.launch::<W, T>(&mut memory)
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
@@ -224,7 +272,7 @@ pub(crate) fn check(
     found: &mut dyn FnMut(StartError),
 ) -> Option<Load> {
     let channel = channel.unwrap_or(NO_CHANNEL);
-    let start = Start::new(program, changes, sockets, channel, found);
+    let start = Start::new(program, &program.at_start, changes, sockets, channel, found);
     let weighed = match start.words() {
         0..=512 => weigh_on_stack::<512>(&start),
         513..=MOST_WORDS => weigh_on_stack::<MOST_WORDS>(&start),
@@ -266,6 +314,7 @@ const NO_CHANNEL: c_int = -1;
 /// What is to be started.
 struct Start<'a> {
     program: &'a Program<'a>,
+    at_start: &'a AtStart,
     changes: &'a Changes<'a>,
     path: &'a CStr,
     /// The directories to search, where the path has no slash.
@@ -294,6 +343,7 @@ impl<'a> Start<'a> {
     #[inline(never)]
     fn new(
         program: &'a Program<'a>,
+        at_start: &'a AtStart,
         changes: &'a Changes<'a>,
         sockets: &'a [Slot],
         channel: c_int,
@@ -321,6 +371,7 @@ impl<'a> Start<'a> {
         }
         let mut start = Start {
             program,
+            at_start,
             changes,
             path,
             search: None,
@@ -466,8 +517,8 @@ impl<'a> Start<'a> {
                 Some(_) => self.close_from() as c_int - 1,
                 None => -1,
             },
-            ignored: self.program.ignored,
-            mask: self.program.mask,
+            ignored: self.at_start.ignored,
+            mask: self.at_start.mask,
             pids,
             path: self.path.as_ptr(),
             search: self.search.unwrap_or(ptr::null()),
@@ -483,15 +534,16 @@ impl<'a> Start<'a> {
     }
 
     #[inline(never)]
-    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
-        self.lay_out(memory, |plan| match launch(plan) {
+    fn launch<W: Way<T>, T>(&self, memory: &mut [Word]) -> Result<T, StartError> {
+        let then = |plan: &mut Plan| match W::launch(plan, self) {
             // Neither the whole table nor a part of it could be copied in the child.
             Err(StartError::Failed(error)) if error.operation() == Operation::Unshare => {
                 plan.shares_files = false;
-                launch(plan)
+                W::launch(plan, self)
             }
             started => started,
-        })
+        };
+        self.lay_out(memory, then)
     }
 
     fn directory(&self) -> c_int {
@@ -700,6 +752,62 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
     // Whatever this says, it is gone.
     let _ = sys::wait(raw_pid, pidfd.as_ref().map(sys::lend), true);
     Err(failed.map_or(StartError::Vanished, StartError::Failed))
+}
+
+/// Makes a thread that executes the program, and waits for it: when that succeeds, the whole
+/// process is the program, under the same pid, and every other thread has ended.
+///
+/// The thread has an fd table, a working directory and a mask of its own, so that nothing needs to
+/// be put back when it fails. What it shares are memory and signal handlers, which it leaves
+/// alone.
+fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Infallible, StartError> {
+    let mut report = 0;
+    plan.report = &raw mut report;
+    let mask = sys::set_signal_mask(!0);
+    if !foreign {
+        // What comes from now on waits for the new program, which has this mask of the start
+        // told to it.
+        plan.mask = mask;
+    }
+    // No handler may run on the small stack, nor may a signal that has one be lost or do what it
+    // does by default.
+    for signal in 1..=sys::SIGNALS {
+        if sys::disposition(signal) == sys::Disposition::Handled {
+            plan.mask |= 1_u64.wrapping_shl(signal.wrapping_sub(1));
+        }
+    }
+    let cloned = clone_thread(plan);
+    sys::set_signal_mask(mask);
+    cloned?;
+
+    // SAFETY: it lives. Volatile: it was written by another thread.
+    let report = unsafe { plan.report.read_volatile() };
+    let failed = Error::from_word(report).filter(|_| report != EXECUTING);
+    Err(failed.map_or(StartError::Vanished, StartError::Failed))
+}
+
+/// clone: a thread, which has ended when this returns.
+fn clone_thread(plan: &mut Plan) -> Result<u32, Error> {
+    let mut stack = Stack(MaybeUninit::uninit());
+    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
+    flags |= raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
+    if plan.shares_files {
+        flags |= raw::CLONE_FILES;
+    }
+    let argument: *mut c_void = ptr::from_mut(plan).cast();
+    // SAFETY: one past the end of the stack.
+    let end = unsafe { (&raw mut stack).add(1) }.cast();
+    // SAFETY: as for a process: the stack is free, aligned, and lives until the thread has left
+    // it, as this one is suspended until then; so does the plan, which nobody else uses.
+    unsafe {
+        sys::clone(
+            flags as usize,
+            end,
+            ptr::null_mut(),
+            child::run_in_place,
+            argument,
+        )
+    }
 }
 
 /// The child's stack: its calls go three deep, and no signal is delivered on it. Its size keeps

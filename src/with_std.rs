@@ -24,7 +24,7 @@ use crate::capsule::CapsuleError;
 use crate::environ::{Args, Environ};
 use crate::error::Error;
 use crate::net::{Handle, InheritError, NetView, Refused};
-use crate::program::Program;
+use crate::program::{AtStart, Program};
 use crate::ready::Failure;
 use crate::socket::{self, Kind, ListenError, NameError};
 use crate::spawn::StartError;
@@ -73,11 +73,7 @@ impl Program<'static> {
             environ: variables().map(CString::from).map(forever).collect(),
         });
         let mut program = Program::new(Args::new(&copied.args), Environ::new(&copied.environ));
-        for (signal, ignored) in &mut program.ignored {
-            if *signal == linux_raw_sys::general::SIGPIPE {
-                *ignored = false;
-            }
-        }
+        program.at_start.ignored &= !AtStart::PIPE;
         program
     }
 }

@@ -25,7 +25,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use util::seccomp::{self, where_filtered, where_refused};
 use util::{
     Done, Fds, Predecessor, Start, alone, bound, copy_witness, hear, in_process_of_its_own,
-    listener, path, program, until_gone, witness,
+    listener, path, program, tell, until_gone, witness,
 };
 
 /// Long enough for what does happen.
@@ -422,10 +422,14 @@ fn a_successor_is_the_same_where_there_are_no_pidfds() {
             assert_eq!(outcome, Err(Failure::TimedOut));
             assert!(util::is_reaped(pid));
 
-            let pid = predecessor.start_script("printf ready >&$c; exit 4");
+            // Another one: that cat still reads what the last one is told.
+            let mut predecessor = Predecessor::new();
+            let script = "printf ready >&$c; head -c1 <&3 >/dev/null; exit 4";
+            let pid = predecessor.start_script(script);
             let successor = predecessor.net.successor().unwrap();
             assert_eq!(successor.wait_ready(soon()), Ok(()));
-            let outcome = successor.probation(Deadline::NEVER);
+            tell(&predecessor.report, "x");
+            let outcome = successor.probation(soon());
             assert_eq!(outcome, Err(Failure::Exited(4)));
             assert!(util::is_reaped(pid));
         });

@@ -10,6 +10,7 @@
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 
+use crate::program::KEPT;
 use crate::sys::{self, Errno, Error, Operation, SigSet};
 
 /// In the report, in place of an error: all is done but the execve.
@@ -41,8 +42,8 @@ pub(super) struct Plan {
     pub(super) executable: c_int,
     /// Bit n: there is nothing at fd n that survives an execve.
     pub(super) missing_stdio: u32,
-    /// Signals, and whether they are ignored.
-    pub(super) ignored: [(u32, bool); 2],
+    /// Which of [`KEPT`] are ignored, a bit for each.
+    pub(super) ignored: u8,
     pub(super) mask: SigSet,
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
@@ -66,10 +67,35 @@ pub(crate) const PATH_MAX: usize = 4096;
 ///    this process has executed another program or ended.
 /// 2. The process is a new one, of which nothing but this runs, with all signals blocked.
 pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
+    // SAFETY: 1. and 2. are the caller's duties.
+    unsafe { carry_out::<false>(plan) };
+    sys::exit(127)
+}
+
+/// As [`run`], in a thread of the process that is to become the successor.
+///
+/// # Safety
+///
+/// 1. As for [`run`].
+/// 2. The thread is a new one, of which nothing but this runs, with all signals blocked; it shares
+///    no fds, or is to get fds of its own; its working directory is its own.
+pub(super) unsafe extern "C" fn run_in_place(plan: *mut c_void) -> ! {
+    // SAFETY: 1. and 2. are the caller's duties.
+    unsafe { carry_out::<true>(plan) };
+    sys::exit_thread()
+}
+
+/// Returns when that has failed, which it has reported.
+///
+/// # Safety
+///
+/// 1. and 2. As for [`run`], or [`run_in_place`].
+#[inline(always)]
+unsafe fn carry_out<const IN_PLACE: bool>(plan: *mut c_void) {
     // SAFETY: 1. is the caller's duty; nobody writes to the plan.
     let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: 1. is the caller's duty.
-    let mut outcome = unsafe { prepare(plan) };
+    let mut outcome = unsafe { prepare::<IN_PLACE>(plan) };
     if outcome.is_ok() {
         // Said first, as nobody is left to say it when it succeeds.
         // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
@@ -81,7 +107,6 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
         // SAFETY: as above.
         unsafe { plan.report.write_volatile(error.to_word()) };
     }
-    sys::exit(127)
 }
 
 /// All up to the execve; else what failed.
@@ -89,7 +114,8 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
 /// # Safety
 ///
 /// 1. As for [`run`].
-unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
+#[inline(always)]
+unsafe fn prepare<const IN_PLACE: bool>(plan: &Plan) -> Result<(), Error> {
     if plan.shares_files {
         // SAFETY: the range is cut off a copy: the parent's table keeps its fds.
         let cut = unsafe { sys::close_range(plan.cut, u32::MAX, sys::CLOSE_RANGE_UNSHARE) };
@@ -139,18 +165,24 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         }
     }
 
-    if !plan.handlers_cleared {
-        for signal in 1..=sys::SIGNALS {
-            // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
-            if sys::disposition(signal) == sys::Disposition::Handled {
-                // SAFETY: the handlers are for the parent.
-                let _ = unsafe { sys::set_disposition(signal, false) };
+    // In place, handlers are everybody's, and end by themselves.
+    if !IN_PLACE {
+        if !plan.handlers_cleared {
+            for signal in 1..=sys::SIGNALS {
+                // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
+                if sys::disposition(signal) == sys::Disposition::Handled {
+                    // SAFETY: the handlers are for the parent.
+                    let _ = unsafe { sys::set_disposition(signal, false) };
+                }
             }
         }
-    }
-    for (signal, ignore) in plan.ignored {
-        // SAFETY: as above.
-        unsafe { sys::set_disposition(signal, ignore)? };
+        let mut ignored = plan.ignored;
+        for signal in KEPT {
+            let ignore = ignored & 1 != 0;
+            ignored >>= 1;
+            // SAFETY: as above.
+            unsafe { sys::set_disposition(signal, ignore)? };
+        }
     }
     // A signal that arrives from here on does what it does by default, to this process alone.
     sys::set_signal_mask(plan.mask);

@@ -346,15 +346,15 @@ pub(crate) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<(), Error> {
     unsafe { run(what, number(fd), [at, length, flags, 0]) }
 }
 
-/// recvfrom(fd, buffer, MSG_DONTWAIT): what was received.
-pub(crate) fn receive<'b>(fd: BorrowedFd<'_>, buffer: &'b mut [u8; 16]) -> Result<&'b [u8], Error> {
+/// recvfrom(fd, buffer, MSG_DONTWAIT): how many bytes were received.
+pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Error> {
     let what = what(Operation::Recv, raw::__NR_recvfrom) | AGAIN;
     let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
     let flags = net::MSG_DONTWAIT as usize;
     // SAFETY: the kernel writes at most so many bytes, and no address (the sixth argument is not
     // looked at without the fifth).
     let received = unsafe { call(what, number(fd), [at, length, flags, 0])? };
-    Ok(buffer.get(..received as usize).unwrap_or(&[]))
+    Ok(received as usize)
 }
 
 /// As many fds as the kernel passes in one message (SCM_MAX_FD).

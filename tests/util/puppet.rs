@@ -304,6 +304,14 @@ impl Office {
     fn path(&self) -> std::path::PathBuf {
         self.directory.path().join("orders")
     }
+
+    /// The next puppet that comes, and who it is.
+    fn answer_the_door(&self) -> (OwnedFd, Pid) {
+        in_time(self.door.as_fd(), "a puppet that comes for its orders");
+        let orders = accept_with(&self.door, SocketFlags::CLOEXEC).unwrap();
+        let pid = sockopt::socket_peercred(&orders).unwrap().pid;
+        (orders, pid)
+    }
 }
 
 /// A puppet that runs, and is killed when it is dropped.
@@ -318,9 +326,7 @@ pub struct Puppet {
 
 impl Puppet {
     fn hired(office: Rc<Office>, child: Option<Child>) -> Puppet {
-        in_time(office.door.as_fd(), "a puppet that comes for its orders");
-        let orders = accept_with(&office.door, SocketFlags::CLOEXEC).unwrap();
-        let pid = sockopt::socket_peercred(&orders).unwrap().pid;
+        let (orders, pid) = office.answer_the_door();
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
         Puppet {
             office,
@@ -416,6 +422,15 @@ impl Puppet {
         let successor = Puppet::hired(Rc::clone(&self.office), None);
         assert_eq!(started, format!("pid={}", successor.pid));
         successor
+    }
+
+    /// Has it executed another program in its own place, which has inherited nothing yet.
+    #[track_caller]
+    pub fn replace(&mut self) {
+        self.begin("replace");
+        let (orders, pid) = self.office.answer_the_door();
+        assert_eq!(pid, self.pid);
+        self.orders = orders;
     }
 
     /// A successor that has inherited, and is ready when it has got what `orders` say; this one

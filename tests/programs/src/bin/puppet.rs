@@ -31,8 +31,10 @@ use core::mem::MaybeUninit;
 use core::net::SocketAddr;
 use core::str;
 
+use gracenet::signal::{Signal, Signals};
 use gracenet::{
-    Deadline, Entry, Errno, Handle, InheritOptions, Kind, ListenOptions, Net, Program, Unclaimed,
+    Changes, Deadline, Entry, Errno, Handle, InheritOptions, Kind, ListenOptions, Net, Program,
+    Unclaimed,
 };
 use heapless::{String, Vec};
 use rustix::fd::{
@@ -77,6 +79,7 @@ fn run(start: gracenet_start::Args) -> i32 {
         program,
         net: Net::new(),
         handles: Vec::new(),
+        signals: None,
     };
     let mut line = Line::new();
     while orders.read(&mut line) {
@@ -170,6 +173,7 @@ struct Puppet<'a> {
     program: Program<'a>,
     net: Net<CAPACITY>,
     handles: Vec<Handle, 64>,
+    signals: Option<Signals>,
 }
 
 impl Puppet<'_> {
@@ -291,6 +295,19 @@ impl Puppet<'_> {
             b"start" => match self.net.start_process(&self.program) {
                 Ok(successor) => write!(answer, " pid={}", successor.pid())?,
                 Err(error) => return failed(answer, &error),
+            },
+            b"replace" => {
+                let error = self.net.replace(&self.program, &Changes::new());
+                return failed(answer, &error);
+            }
+            b"signals" => match Signals::new(&[Signal::USR1, Signal::TERM]) {
+                Ok(signals) => self.signals = Some(signals),
+                Err(error) => return failed(answer, &error),
+            },
+            b"read-signal" => match self.signals.as_ref().map(Signals::read) {
+                Some(Ok(Some(received))) => write!(answer, " {}", received.signal.as_raw())?,
+                Some(Err(error)) => return failed(answer, &error),
+                _ => return failed(answer, &"no signal has come"),
             },
             b"wait" => {
                 let deadline = Deadline::after_ms(parse(&next()?)?);
