@@ -34,9 +34,9 @@ const LAST_GENERATION: u32 = 2;
 /// What a process finds when it begins, looked at without anything that could change it.
 #[derive(Debug)]
 pub(crate) struct Given {
-    fds: [u64; 16],
+    pub(crate) fds: [u64; 16],
     flags: [usize; SOCKETS + 1],
-    mask: u64,
+    pub(crate) mask: u64,
     dispositions: [usize; 65],
 }
 

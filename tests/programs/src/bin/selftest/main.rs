@@ -8,13 +8,15 @@
 //! - `selftest: done PASSED FAILED`, after which a machine is powered off
 //!
 //! The scenes are three: the kernel as it is, one that refuses clone3 as a container's filter
-//! does, and one that knows nothing that is younger than Linux 4.19.
+//! does, and one that knows nothing that is younger than Linux 4.19. In the end the program replaces
+//! itself in its own place, and says the rest from there.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code)] // What the kernel left on the stack, and the inherited fds.
 #![allow(clippy::result_large_err)] // A reason is a line, and there is no allocator to box it.
 
 mod heir;
+mod in_place;
 mod kernel;
 mod report;
 mod scene;
@@ -45,6 +47,10 @@ fn run(start: gracenet_start::Args) -> i32 {
         (None, _) => first(&program),
         (Some(b"scene"), Some(name)) => in_scene(&program, name),
         (Some(b"heir"), Some(others)) => heir::run(&program, given.as_ref(), others),
+        (Some(b"replaced"), Some(counts)) => match given {
+            Some(given) => end(in_place::arrive(&program, &given, counts)),
+            None => 6,
+        },
         (Some(b"exit"), _) => scene::EXIT_STATUS,
         (Some(b"hang"), _) => kernel::sleep_ms(60_000),
         (Some(b"die"), _) => kernel::kill_self(),
@@ -79,6 +85,15 @@ fn first(program: &Program<'_>) -> i32 {
         let outcome = play_elsewhere(program, argument, &mut report);
         report.check("the scene is played to its end", outcome);
     }
+    report.scene("in place");
+    let why = in_place::leave(program, &mut report);
+    report.check("the program is replaced", Err(why));
+    end(report)
+}
+
+/// The last checks, the counts, and the end of a machine.
+fn end(mut report: Report<'_>) -> i32 {
+    let is_machine = rustix::process::getpid() == Pid::INIT;
     report.scene("machine");
     if is_machine {
         report.check("orphans are reaped", reap_orphans());

@@ -83,6 +83,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// One that goes on with what was counted before.
+    pub(crate) fn resume(scene: &'a str, passed: u32, failed: u32) -> Report<'a> {
+        Report {
+            passed,
+            failed,
+            ..Report::new(scene, None)
+        }
+    }
+
     pub(crate) fn scene(&mut self, scene: &'a str) {
         self.scene = scene;
     }
