@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::bench::instructions;
 use crate::step::{self, Outcome};
 use crate::workspace::Workspace;
-use crate::{cross, demo, size, syscalls, test};
+use crate::{cross, demo, size, syscalls, systemd, test};
 
 /// What `cargo xtask ci` can be told.
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ..demo.clone()
     };
     let syscalls = syscalls::Options { bless: false };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 11] = [
+    let systemd = systemd::Options {
+        versions: vec![systemd::Version::V252, systemd::Version::V257],
+        only: None,
+    };
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 12] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -58,6 +62,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }),
         ("demo", &|| demo::run(workspace, &demo)),
         ("demo with broken builds", &|| demo::run(workspace, &chaos)),
+        ("systemd", &|| systemd::run(workspace, &systemd)),
     ];
 
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 
@@ -98,10 +98,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }
         machine.end()?;
     }
-    Ok(match failed {
-        false => Outcome::Done,
-        true => Outcome::Failed,
-    })
+    ensure!(!failed, "a story ends otherwise");
+    Ok(Outcome::Done)
 }
 
 /// What became of a story.

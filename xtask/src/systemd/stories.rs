@@ -26,6 +26,7 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
         "stopped, with the sockets in the fd store",
         stopped_with_a_store,
     ),
+    ("an address that is given up", an_address_that_is_given_up),
     ("stopped after reloads", stopped),
 ];
 
@@ -257,6 +258,24 @@ fn stopped_with_a_store(stage: &Stage<'_>) -> Result<Figures> {
         requests: 1,
         failures: 0,
         remark: "asked while it was stopped".to_owned(),
+    })
+}
+
+/// systemd keeps it no longer: nobody may wait in the queue of a socket that nobody accepts from.
+fn an_address_that_is_given_up(stage: &Stage<'_>) -> Result<Figures> {
+    start_with_store(stage)?;
+    let first = stage.expect_generation(0)?;
+    stage.add_lines("ExecStart=\nExecStart=/usr/local/bin/gracenet-httpd --store tcp :8080")?;
+    stage.signal("KILL", first.pid)?;
+    let knocks = Knocks::until_not(stage, &stage.tcp(), first.pid)?;
+    ensure!(knocks.refused == 0, "{knocks:?}");
+    stage.until("NFileDescriptorStore", |count| count == "1")?;
+    let refused = stage.unix(UNIX_OF_STORE).get("/", PATIENCE);
+    ensure!(refused.is_err(), "somebody listens");
+    Ok(Figures {
+        requests: knocks.answered + knocks.cut_off,
+        failures: knocks.cut_off,
+        remark: String::new(),
     })
 }
 
