@@ -45,12 +45,12 @@ impl AtStart {
 
     /// Of now, in this thread.
     fn now() -> AtStart {
+        let mask = sys::current_signal_mask();
         let is_ignored = |signal| sys::disposition(signal) == Disposition::Ignored;
         let [pipe, child] = KEPT.map(is_ignored);
-        let ignored = u8::from(pipe) | u8::from(child) << 1;
         AtStart {
-            mask: sys::current_signal_mask(),
-            ignored,
+            mask,
+            ignored: u8::from(pipe) | u8::from(child) << 1,
         }
     }
 }
