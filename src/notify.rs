@@ -192,8 +192,9 @@ impl Notify {
                     // made, and says no more than that it is none.
                     let errno = sys::socket_option(socket, SO_ERROR)?;
                     if errno != 0 {
-                        let errno = Errno::from_raw_os_error(errno as i32);
-                        return Err(Error::new(Operation::Connect, errno));
+                        // As `Error::new` does, without an assertion that it is no 0.
+                        let operation = (Operation::Connect as u32) << 16;
+                        return Err(Error::from_packed(operation, errno));
                     }
                 }
                 sent => return sent,
