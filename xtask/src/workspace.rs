@@ -111,9 +111,19 @@ impl Workspace {
 
     /// Builds the daemon so that it links only if no panic can be reached.
     pub(crate) fn link_httpd_without_panics(&self) -> Result<()> {
+        self.link_without_panics("gracenet-start/panic-is-a-link-error")
+    }
+
+    /// As [`link_httpd_without_panics`](Self::link_httpd_without_panics), of the one that
+    /// [`build_httpd_for_systemd`](Self::build_httpd_for_systemd) builds.
+    pub(crate) fn link_httpd_without_panics_for_systemd(&self) -> Result<()> {
+        self.link_without_panics("systemd,gracenet-start/panic-is-a-link-error")
+    }
+
+    fn link_without_panics(&self, features: &str) -> Result<()> {
         let mut command = self.cargo(BUILD_HTTPD);
         command
-            .args(["--features", "gracenet-start/panic-is-a-link-error"])
+            .args(["--features", features])
             .env_remove(TAG)
             .env("CARGO_TARGET_DIR", self.target.join("without-panics"));
         step::run(&mut command)
