@@ -128,6 +128,9 @@ fn lints(workspace: &Workspace) -> Vec<Command> {
         command.args(package).args(DENY);
         commands.push(command);
     }
+    let mut for_systemd = workspace.cargo(["clippy", "-p", "gracenet-httpd"]);
+    for_systemd.args(["--features", "systemd"]).args(DENY);
+    commands.push(for_systemd);
     for program in workspace.programs() {
         // Its tests one by one: a program without std has no test harness, and
         // `--all-targets` would ask for one.
