@@ -19,6 +19,7 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
     ("started by the first request", started_by_the_first_request),
     ("ten reloads under load", ten_reloads),
     ("a reload with a probation", reload_with_a_probation),
+    ("a successor that ends on probation", ends_on_probation),
     ("a successor that fails", a_successor_that_fails),
     ("the watchdog", watchdog),
     ("killed, with the sockets in the fd store", killed),
@@ -117,6 +118,26 @@ fn reload_with_a_probation(stage: &Stage<'_>) -> Result<Figures> {
     let took = begun.elapsed();
     ensure!(took >= Duration::from_millis(500), "it took {took:?}");
     load.end(format!("{} ms", took.as_millis()))
+}
+
+/// For systemd nothing has happened, as the main process is still the old one.
+fn ends_on_probation(stage: &Stage<'_>) -> Result<Figures> {
+    let words = "gracenet-httpd --probation 20000 tcp :8080 unix";
+    stage.add_lines(&format!(
+        "ExecStart=\nExecStart=/usr/local/bin/{words} {UNIX}"
+    ))?;
+    stage.systemctl(&["start", SOCKET])?;
+    let load = stage.load(UNIX)?;
+    let before = stage.expect_generation(0)?;
+    stage.deploy_script("#!/bin/bash\nprintf ready >&${GRACENET_FD%,*}; exit 7\n")?;
+    stage.systemctl(&["reload", SERVICE])?;
+    stage.until("StatusText", |text| {
+        text == "successor failed: exited with status 7"
+    })?;
+    stage.until("ActiveState", |state| state == "active")?;
+    ensure!(stage.expect_generation(0)? == before, "another one serves");
+    stage.expect("NRestarts", "0")?;
+    load.end("the old one accepts again".to_owned())
 }
 
 fn a_successor_that_fails(stage: &Stage<'_>) -> Result<Figures> {
