@@ -37,9 +37,8 @@ pub const VARIABLES: [&str; 5] = [
 /// Is this string one of the variables of [`VARIABLES`]?
 #[inline(never)]
 pub fn is_ours(string: &[u8]) -> bool {
-    VARIABLES
-        .iter()
-        .any(|name| value_of(string, name.as_bytes()).is_some())
+    let is = |name| value_of(string, name).is_some();
+    is(LISTEN_PID) || is(LISTEN_PIDFDID) || is(LISTEN_FDS) || is(LISTEN_FDNAMES) || is(GRACENET_FD)
 }
 
 /// What an environment says about sockets for this process.
@@ -316,6 +315,15 @@ mod tests {
     use std::format;
     use std::string::ToString;
     use std::vec::Vec;
+
+    #[test]
+    fn each_of_the_variables_is_ours_and_no_other() {
+        for name in VARIABLES {
+            assert!(is_ours(format!("{name}=1").as_bytes()), "{name}");
+            assert!(!is_ours(format!("{name}S=1").as_bytes()), "{name}S");
+            assert!(!is_ours(name.as_bytes()), "{name} without a value");
+        }
+    }
 
     const US: Reader = Reader {
         pid: 42,

@@ -3,6 +3,7 @@
 
 use gracenet_httpd::text::Text;
 
+use crate::report::Report;
 use crate::sys::{self, Errno};
 
 /// The lines of this process.
@@ -14,23 +15,24 @@ pub(crate) struct Log {
 impl Log {
     /// The beginning of a line; [`write`] ends it.
     #[inline(never)]
-    pub(crate) fn begin(self) -> Text {
+    pub(crate) fn begin(self, text: &str) -> Text {
         let mut line = Text::new();
-        line.push("gracenet-httpd[");
-        line.number(self.pid.into()).push("]: ");
+        line.push("gracenet-httpd[").number(self.pid.into());
+        line.push("]: ").push(text);
         line
     }
 
     /// Writes a line.
     #[inline(never)]
     pub(crate) fn say(self, text: &str) {
-        write(self.begin().push(text));
+        write(&mut self.begin(text));
     }
 
     /// Writes a line about something that failed: what, and why.
-    #[inline(never)]
-    pub(crate) fn fail(self, what: &str, why: &Text) {
-        write(self.begin().push(what).push(why.as_bytes()));
+    pub(crate) fn fail(self, what: &str, why: &impl Report) {
+        let mut line = self.begin(what);
+        why.put(&mut line);
+        write(&mut line);
     }
 }
 

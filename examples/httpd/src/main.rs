@@ -87,8 +87,8 @@ use crate::around::{Around, SCRATCH, put_address};
 use crate::connection::Connection;
 use crate::log::Log;
 use crate::manager::{Manager, STORED};
-use crate::report::Report as _;
-use crate::server::{CANNOT_SERVE, Server, State};
+use crate::report::Report;
+use crate::server::{Server, State};
 use crate::sys::Epoll;
 
 /// What this build says of itself, unless the command line knows better.
@@ -167,7 +167,7 @@ fn open_standard_fds() {
 
 /// Ends with a line about what has failed, and why.
 #[inline(never)]
-fn fail(log: Log, what: &str, why: &Text) -> ! {
+fn fail(log: Log, what: &str, why: &impl Report) -> ! {
     log.fail(what, why);
     exit(1)
 }
@@ -180,7 +180,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
         Ok(net) => net,
         Err(error) => {
-            fail(log, "cannot inherit: ", &error.words());
+            fail(log, "cannot inherit: ", &error);
         }
     };
     // Before anything is listened on, so that no signal finds its default action.
@@ -193,7 +193,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     ]) {
         Ok(signals) => signals,
         Err(error) => {
-            fail(log, "", &error.words());
+            fail(log, "", &error);
         }
     };
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
@@ -207,8 +207,8 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
         match net.listen_with(network, address, &how) {
             Ok(listener) => {
                 let _ = listeners.push(listener);
-                let mut line = log.begin();
-                line.push("listening ").push(network).push(" ");
+                let mut line = log.begin("listening ");
+                line.push(network).push(" ");
                 if let Some(entry) = net.get(listener) {
                     put_address(entry.local_port(), address, &mut line);
                     line.push(if entry.is_inherited() {
@@ -220,10 +220,11 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
                 log::write(&mut line);
             }
             Err(error) => {
-                let mut line = log.begin();
-                line.push("cannot listen ").push(network).push(" ");
+                let mut line = log.begin("cannot listen ");
+                line.push(network).push(" ");
                 line.push(address).push(": ");
-                log::write(line.push(error.words().as_bytes()));
+                error.put(&mut line);
+                log::write(&mut line);
                 if matches!(error, ListenError::Address(_)) {
                     print_usage();
                     exit(2);
@@ -232,12 +233,6 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
             }
         }
     }
-    let epoll = match Epoll::new() {
-        Ok(epoll) => epoll,
-        Err(errno) => {
-            fail(log, CANNOT_SERVE, &errno.words());
-        }
-    };
     let identity = Identity {
         pid: log.pid,
         generation: net.generation(),
@@ -250,7 +245,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
         log,
         program,
         signals: &signals,
-        epoll,
+        epoll: Epoll::NONE,
         clients: &mut room.clients,
         around: Around {
             now: 0,

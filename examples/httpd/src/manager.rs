@@ -24,7 +24,6 @@ use heapless::Vec;
 use rustix::fd::BorrowedFd;
 
 use crate::log::Log;
-use crate::report::Report;
 
 /// The name of the sockets that are to be in the fd store, and there.
 pub(crate) const STORED: &str = "stored";
@@ -57,12 +56,12 @@ impl Manager {
         if SYSTEMD {
             match Notify::new(environ) {
                 Ok(notify) => manager.notify = notify,
-                Err(error) => log.fail("", &error.words()),
+                Err(error) => log.fail("", &error),
             }
             if manager.notify.is_some() {
                 match Watchdog::new(environ) {
                     Ok(watchdog) => manager.watchdog = watchdog,
-                    Err(error) => log.fail("", &error.words()),
+                    Err(error) => log.fail("", &error),
                 }
             }
         }
@@ -162,7 +161,7 @@ impl Manager {
         if let (Some(notify), Some(watchdog)) = (&self.notify, &mut self.watchdog)
             && let Err(error) = watchdog.ping(notify)
         {
-            self.log.fail(NOTIFY, &error.words());
+            self.log.fail(NOTIFY, &error);
             // Once more, but not at once.
             self.silent_until = monotonic_ms() + PATIENCE;
         }
@@ -177,7 +176,7 @@ impl Manager {
         if let Some(notify) = &self.notify
             && let Err(error) = send(notify)
         {
-            self.log.fail(NOTIFY, &error.words());
+            self.log.fail(NOTIFY, &error);
         }
     }
 }

@@ -7,114 +7,148 @@
 use gracenet::activation::VariableError;
 use gracenet::notify::NotifyError;
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
-
 use gracenet_httpd::SYSTEMD;
-use gracenet_httpd::text::Text;
+use gracenet_httpd::text::{List, Text};
 
 use crate::sys::Errno;
 
 /// An error that a line of the log can carry.
 pub(crate) trait Report {
-    /// What has failed, and why: `bind: os error 98`.
-    fn words(&self) -> Text;
+    /// Appends what has failed, and why: `bind: os error 98`.
+    fn put(&self, line: &mut Text);
 }
 
-/// No number belongs to the text.
-const NONE: u64 = u64::MAX;
+/// What is said of errors.
+#[derive(Clone, Copy)]
+enum Words {
+    OsError,
+    Operation,
+    Variable,
+    BadFd,
+    TooMany,
+    Names,
+    Address,
+    Full,
+    InProgress,
+    NoProgram,
+    TooLarge,
+    FdLimit,
+    NotOurs,
+    Vanished,
+    Exited,
+    Killed,
+    ClosedChannel,
+    TimedOut,
+    Ended,
+}
 
-#[inline(never)]
-fn words(whose: &str, why: &str, number: u64) -> Text {
-    let mut words = Text::new();
-    words.push(whose).push(why);
-    if number != NONE {
-        words.number(number);
+/// In the order of [`Words`]. A number belongs to those that end in a space.
+const WORDS: List = List::new(
+    "os error ,: os error , is not a number in range at byte ,not open: fd ,\
+     no room for so many: ,LISTEN_FDNAMES does not name the sockets,\
+     not understood at byte ,no room for another socket,already in progress,\
+     no program to start,environment too large,over the limit: fd ,\
+     not ours any more: socket ,vanished before execve,exited with status ,\
+     killed by signal ,closed its channel,not ready in time,ended",
+);
+
+impl Words {
+    #[inline(never)]
+    fn put(self, number: u64, line: &mut Text) {
+        let words = WORDS.at(self as usize);
+        line.push(words);
+        if words.ends_with(b" ") {
+            line.number(number);
+        }
     }
-    words
 }
 
 impl Report for Errno {
-    fn words(&self) -> Text {
-        words("", "os error ", self.0.into())
+    fn put(&self, line: &mut Text) {
+        Words::OsError.put(self.0.into(), line);
     }
 }
 
 impl Report for Error {
     #[inline(never)]
-    fn words(&self) -> Text {
-        let number = self.raw_os_error().unsigned_abs();
-        words(self.operation().as_str(), ": os error ", number.into())
+    fn put(&self, line: &mut Text) {
+        line.push(self.operation().as_str());
+        Words::Operation.put(self.raw_os_error().unsigned_abs().into(), line);
     }
 }
 
 impl Report for InheritError {
-    fn words(&self) -> Text {
-        let (text, number) = match self {
-            InheritError::Failed(error) => return error.words(),
-            InheritError::Variable(error) => return error.words(),
-            InheritError::BadFd { fd, .. } => ("not open: fd ", fd.unsigned_abs().into()),
-            InheritError::TooMany { count, .. } => ("no room for so many: ", (*count).into()),
-            _ => ("LISTEN_FDNAMES does not name the sockets", NONE),
+    fn put(&self, line: &mut Text) {
+        let (words, number) = match self {
+            InheritError::Failed(error) => return error.put(line),
+            InheritError::Variable(error) => return error.put(line),
+            InheritError::BadFd { fd, .. } => (Words::BadFd, fd.unsigned_abs().into()),
+            InheritError::TooMany { count, .. } => (Words::TooMany, (*count).into()),
+            _ => (Words::Names, 0),
         };
-        words("", text, number)
+        words.put(number, line);
     }
 }
 
 impl Report for VariableError {
-    fn words(&self) -> Text {
-        let text = if SYSTEMD && self.name() == "NOTIFY_SOCKET" {
-            " is not an address, at byte "
+    fn put(&self, line: &mut Text) {
+        let (name, at) = (self.name(), self.at() as u64);
+        line.push(name);
+        if SYSTEMD && name == "NOTIFY_SOCKET" {
+            line.push(" is not an address at byte ").number(at);
         } else {
-            " is not a number in range, at byte "
-        };
-        words(self.name(), text, self.at() as u64)
+            Words::Variable.put(at, line);
+        }
     }
 }
 
 impl Report for NotifyError {
-    fn words(&self) -> Text {
+    fn put(&self, line: &mut Text) {
         match self {
-            NotifyError::Failed(error) => error.words(),
-            _ => words("not one message", "", NONE),
+            NotifyError::Failed(error) => error.put(line),
+            _ => {
+                line.push("not one message");
+            }
         }
     }
 }
 
 impl Report for ListenError {
-    fn words(&self) -> Text {
-        let (text, number) = match self {
-            ListenError::Failed(error) => return error.words(),
-            ListenError::Address(error) => ("not understood, at byte ", error.at() as u64),
-            _ => ("no room for another socket", NONE),
+    fn put(&self, line: &mut Text) {
+        let (words, number) = match self {
+            ListenError::Failed(error) => return error.put(line),
+            ListenError::Address(error) => (Words::Address, error.at() as u64),
+            _ => (Words::Full, 0),
         };
-        words("", text, number)
+        words.put(number, line);
     }
 }
 
 impl Report for StartError {
-    fn words(&self) -> Text {
-        let (text, number) = match self {
-            StartError::Failed(error) => return error.words(),
-            StartError::InProgress => ("already in progress", NONE),
-            StartError::NoProgram => ("no program to start", NONE),
-            StartError::TooLarge => ("environment too large", NONE),
-            StartError::FdLimit(fd) => ("over the limit: fd ", (*fd).into()),
-            StartError::NotOurs(index) => ("not ours any more: socket ", *index as u64),
-            _ => ("vanished before execve", NONE),
+    fn put(&self, line: &mut Text) {
+        let (words, number) = match self {
+            StartError::Failed(error) => return error.put(line),
+            StartError::InProgress => (Words::InProgress, 0),
+            StartError::NoProgram => (Words::NoProgram, 0),
+            StartError::TooLarge => (Words::TooLarge, 0),
+            StartError::FdLimit(fd) => (Words::FdLimit, (*fd).into()),
+            StartError::NotOurs(index) => (Words::NotOurs, *index as u64),
+            _ => (Words::Vanished, 0),
         };
-        words("", text, number)
+        words.put(number, line);
     }
 }
 
 impl Report for Failure {
-    fn words(&self) -> Text {
-        let (text, number) = match self {
-            Failure::Failed(error) => return error.words(),
-            Failure::Exited(status) => ("exited with status ", status.unsigned_abs().into()),
-            Failure::Killed(signal) => ("killed by signal ", signal.unsigned_abs().into()),
-            Failure::ClosedChannel => ("closed its channel", NONE),
-            Failure::TimedOut => ("not ready in time", NONE),
-            _ => ("ended", NONE),
+    fn put(&self, line: &mut Text) {
+        let (words, number) = match self {
+            Failure::Failed(error) => return error.put(line),
+            Failure::Exited(status) => (Words::Exited, status.unsigned_abs().into()),
+            Failure::Killed(signal) => (Words::Killed, signal.unsigned_abs().into()),
+            Failure::ClosedChannel => (Words::ClosedChannel, 0),
+            Failure::TimedOut => (Words::TimedOut, 0),
+            _ => (Words::Ended, 0),
         };
-        words("", text, number)
+        words.put(number, line);
     }
 }

@@ -6,7 +6,6 @@ use gracenet::signal::{Signal, Signals};
 use gracenet::{Deadline, PidFile, Program, monotonic_ms};
 use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
-use gracenet_httpd::text::Text;
 use gracenet_httpd::{FULL, SYSTEMD};
 use gracenet_start::exit;
 use linux_raw_sys::errno::{
@@ -19,7 +18,7 @@ use crate::around::Around;
 use crate::connection::Connection;
 use crate::log::{self, Log};
 use crate::manager::Manager;
-use crate::report::Report as _;
+use crate::report::Report;
 use crate::sys::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Epoll, Errno};
 
 /// How long accepting rests when the kernel has no room for another socket, if
@@ -114,17 +113,18 @@ impl Server<'_> {
     pub(crate) fn run(&mut self) -> i32 {
         let mut status = 0;
         if let Err(errno) = self.turn() {
-            self.log.fail(CANNOT_SERVE, &errno.words());
+            self.log.fail("cannot serve: ", &errno);
             status = 1;
         }
         if FULL && let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
-            self.log.fail(PID_FILE, &error.words());
+            self.log.fail(PID_FILE, &error);
         }
         status
     }
 
     #[inline(never)]
     fn turn(&mut self) -> Result<(), Errno> {
+        self.epoll = Epoll::new()?;
         self.epoll.add(&self.signals.as_fd(), SIGNAL, EPOLLIN)?;
         let now = monotonic_ms();
         self.around.now = now;
@@ -235,7 +235,7 @@ impl Server<'_> {
             None => PidFile::write(path).map(|pid_file| self.pid_file = Some(pid_file)),
         };
         if let Err(error) = written {
-            self.log.fail(PID_FILE, &error.words());
+            self.log.fail(PID_FILE, &error);
         }
     }
 
@@ -289,7 +289,7 @@ impl Server<'_> {
                 _ => {
                     let later = self.around.now + PAUSE;
                     if self.state.complain_at <= self.around.now {
-                        self.log.fail("", &error.words());
+                        self.log.fail("", &error);
                         self.state.complain_at = later;
                     }
                     return self.pause(later);
@@ -345,8 +345,7 @@ impl Server<'_> {
         }
         if self.state.drain <= now && !self.clients.is_empty() {
             let cut = self.clients.len() as u64;
-            let mut line = self.log.begin();
-            line.push("drain deadline: connections closed: ");
+            let mut line = self.log.begin("drain deadline: connections closed: ");
             log::write(line.number(cut));
             for place in 0..PLACES {
                 self.clients.remove(place);
@@ -481,7 +480,10 @@ impl Server<'_> {
                 let pid = successor.pid();
                 self.log_successor(pid, " started");
             }
-            Err(error) => self.has_failed("", error.words()),
+            Err(error) => {
+                self.why(&error);
+                self.has_failed("");
+            }
         }
     }
 
@@ -501,13 +503,14 @@ impl Server<'_> {
             None => {}
             Some(Err(failure)) => {
                 self.state.phase = Phase::Serving;
+                self.why(&failure);
                 let mut accepts = "";
                 if FULL && phase == Phase::Probation {
                     accepts = "accepting again, ";
                     self.state.resume_at = 0;
                     self.write_pid_file();
                 }
-                self.has_failed(accepts, failure.words());
+                self.has_failed(accepts);
             }
             Some(Ok(())) => {
                 let probation = self.number(Number::Probation);
@@ -535,29 +538,32 @@ impl Server<'_> {
         self.manager.reloading(ms);
     }
 
-    /// A restart has come to nothing.
+    /// Keeps why a restart has come to nothing.
+    fn why(&mut self, error: &impl Report) {
+        let why = &mut *self.around.last_error;
+        why.clear();
+        error.put(why);
+    }
+
+    /// A restart has come to nothing: it is known why.
     #[inline(never)]
-    fn has_failed(&mut self, before: &str, why: Text) {
+    fn has_failed(&mut self, before: &str) {
         if SYSTEMD {
-            self.manager.serve_on("successor failed: ", why.as_bytes());
+            let why = self.around.last_error.as_bytes();
+            self.manager.serve_on("successor failed: ", why);
         }
-        let mut line = self.log.begin();
-        line.push(before).push("successor failed: ");
-        log::write(line.push(why.as_bytes()));
-        if FULL {
-            self.around.failed += 1;
-            *self.around.last_error = why;
-        }
+        self.around.failed += 1;
+        let mut line = self.log.begin(before);
+        line.push("successor failed: ");
+        log::write(line.push(self.around.last_error.as_bytes()));
     }
 
     #[inline(never)]
     fn log_successor(&self, pid: rustix::process::Pid, what: &str) {
         let pid = pid.as_raw_nonzero().get().unsigned_abs();
-        let mut line = self.log.begin();
-        log::write(line.push("successor ").number(pid.into()).push(what));
+        let mut line = self.log.begin("successor ");
+        log::write(line.number(pid.into()).push(what));
     }
 }
-
-pub(crate) const CANNOT_SERVE: &str = "cannot serve: ";
 
 const PID_FILE: &str = "pid file: ";

@@ -177,9 +177,12 @@ impl Drop for Memory {
 
 /// An epoll that stays as long as the process.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Epoll(usize);
+pub(crate) struct Epoll(u32);
 
 impl Epoll {
+    /// Before there is one.
+    pub(crate) const NONE: Epoll = Epoll(u32::MAX);
+
     /// `epoll_create1(EPOLL_CLOEXEC)` — A new one.
     pub(crate) fn new() -> Result<Epoll, Errno> {
         Epoll::with(EPOLL_CLOEXEC)
@@ -192,8 +195,7 @@ impl Epoll {
 
     fn with(flags: u32) -> Result<Epoll, Errno> {
         // SAFETY: it touches no memory.
-        let created = unsafe { call(flags as usize, 0, 0, 0, __NR_epoll_create1) };
-        created.map(|fd| Epoll(fd as usize))
+        unsafe { call(flags as usize, 0, 0, 0, __NR_epoll_create1) }.map(Epoll)
     }
 
     /// `epoll_ctl(epoll, EPOLL_CTL_ADD, fd, event)` — Tells of it, as `about`.
@@ -212,7 +214,7 @@ impl Epoll {
         let event = Event { events, data };
         let event = (&raw const event).expose_provenance();
         // SAFETY: the kernel reads the event.
-        unsafe { call(self.0, what as usize, fd, event, __NR_epoll_ctl) }.map(drop)
+        unsafe { call(self.0 as usize, what as usize, fd, event, __NR_epoll_ctl) }.map(drop)
     }
 
     /// `epoll_pwait(epoll, room, ms, NULL)` — What has happened, after up to so many
@@ -224,7 +226,8 @@ impl Epoll {
     ) -> Result<&[Event], Errno> {
         let address = room.as_mut_ptr().expose_provenance();
         // SAFETY: the kernel writes no more events than there is room for.
-        let come = unsafe { call(self.0, address, N, ms as usize, __NR_epoll_pwait) }? as usize;
+        let come =
+            unsafe { call(self.0 as usize, address, N, ms as usize, __NR_epoll_pwait) }? as usize;
         // SAFETY: as many has it written, which is no more than there is room for.
         Ok(unsafe { core::slice::from_raw_parts(room.as_ptr().cast(), come) })
     }

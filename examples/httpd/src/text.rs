@@ -39,6 +39,11 @@ impl Text {
         self.append(&[byte]);
     }
 
+    /// `text.clear()` — Takes away what has been appended.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// `text.as_bytes()` — What has been appended.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
