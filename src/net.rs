@@ -1006,14 +1006,10 @@ fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, Identity), Error> {
     }
 }
 
-/// The inode of our own pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
-/// Before, all pidfds have one.
+/// The inode of our own pidfd.
 fn own_pidfd_inode(pid: u32) -> Option<u64> {
-    if !sys::kernel_is_at_least(6, 9) {
-        return None;
-    }
     let pidfd = sys::pidfd_open(pid).ok()?;
-    sys::file(sys::lend(&pidfd)).ok().map(|file| file.inode())
+    sys::pidfd_inode(sys::lend(&pidfd))
 }
 
 /// One fd of a [`Net`], and what is known of it.

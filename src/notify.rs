@@ -143,7 +143,7 @@ impl Notify {
         let named = State::MainPid(successor.pid());
         let serves = [State::Ready, State::Watchdog, State::Status(status)];
         let [ready, watchdog, status] = serves;
-        match successor.pidfd().and_then(pidfd_inode) {
+        match successor.pidfd().and_then(sys::pidfd_inode) {
             None => self.send(&[named, ready, watchdog, status]),
             Some(inode) => {
                 let inode = State::MainPidFdId(inode);
@@ -261,15 +261,6 @@ fn parse(text: &[u8]) -> Result<Notify, usize> {
 fn number(digits: &[u8]) -> Result<u32, usize> {
     let most = u64::from(u32::MAX - 1);
     crate::activation::decimal(digits, most).map(|number| number as u32)
-}
-
-/// The inode of a pidfd, where the kernel has pidfs (Linux 6.9): it is never used again. Before, all
-/// pidfds have one.
-fn pidfd_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
-    if !sys::kernel_is_at_least(6, 9) {
-        return None;
-    }
-    sys::file(pidfd).ok().map(|file| file.inode())
 }
 
 /// Why nothing was told.

@@ -22,6 +22,7 @@ use linux_raw_sys::general as raw;
 pub(crate) use linux_raw_sys::general::{
     FD_CLOEXEC, O_CLOEXEC, O_NONBLOCK as SOCK_NONBLOCK, O_PATH, O_RDWR,
 };
+use rustix::fd::BorrowedFd;
 pub(crate) use rustix::io::Errno;
 
 pub(crate) use crate::error::{Error, Operation};
@@ -184,6 +185,15 @@ pub(crate) fn is_working_directory(fd: c_int) -> bool {
     // SAFETY: only lent for the call, and that it is open is what is found out.
     let there = calls::file(unsafe { borrow(fd) });
     there.is_ok() && there == calls::working_directory()
+}
+
+/// fstat: the inode of a pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
+/// Before, all pidfds have one.
+pub(crate) fn pidfd_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    if !kernel_is_at_least(6, 9) {
+        return None;
+    }
+    calls::file(pidfd).ok().map(|file| file.inode())
 }
 
 /// uname: whether the running kernel is of this release or a later one. One that hides it is not.
