@@ -730,7 +730,7 @@ impl NetView {
         }
         let Table { state, slots } = &mut self.0;
         let mut found = |finding| findings.add(finding);
-        let channel = preflight::check_fds(state.seat(), &mut found);
+        let channel = preflight::check_fds(state.seat(), changes.foreign, &mut found);
         let kept = slots.len();
         if let Err(finding) = lend(slots, changes.lent) {
             found(finding);

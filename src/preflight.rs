@@ -6,6 +6,7 @@ use core::ptr;
 
 use heapless::Vec;
 use linux_raw_sys::general as raw;
+use linux_raw_sys::net::{AF_UNIX, SOCK_SEQPACKET};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{self, CWD};
 use rustix::io::{self, Errno};
@@ -69,14 +70,21 @@ impl<'a> IntoIterator for &'a Findings {
 }
 
 /// Takes all the fds that a start takes in this process, and gives them back: where a successor's
-/// end of the channel would lie.
+/// end of the channel would lie, if it gets one.
 ///
 /// Goes with what [`NetView::start_process_with`](crate::NetView::start_process_with),
 /// [`seat::occupy`] and the clone of [`crate::spawn`] do, in the same order.
 pub(crate) fn check_fds(
     seat: Option<BorrowedFd<'_>>,
+    foreign: bool,
     found: &mut dyn FnMut(StartError),
 ) -> Option<RawFd> {
+    if foreign {
+        if let Err(error) = take_pidfd() {
+            found(error.into());
+        }
+        return None;
+    }
     let taken = take_fds(seat);
     if let Err(error) = taken {
         found(error.into());
@@ -92,17 +100,22 @@ fn take_fds(seat: Option<BorrowedFd<'_>>) -> Result<RawFd, Error> {
         true => None,
         false => Some(sys::duplicate(channel, FIRST_FD)?),
     };
-    // The child's, which comes with the clone from Linux 5.2 on. Where only this way to it is
-    // refused it is a number all the same.
+    take_pidfd()?;
+    Ok(seat)
+}
+
+/// The child's, which comes with the clone from Linux 5.2 on.
+fn take_pidfd() -> Result<(), Error> {
     let pidfd = match sys::pidfd_open(sys::getpid()) {
+        // Where only this way to it is refused it is a number all the same.
         Err(error) if !is_lack(error.errno()) && sys::kernel_is_at_least(5, 2) => {
-            sys::duplicate(channel, 0)
+            sys::socket(AF_UNIX, SOCK_SEQPACKET)
         }
         opened => opened,
     };
     match pidfd {
         Err(error) if is_lack(error.errno()) => Err(Error::new(Operation::Clone, error.errno())),
-        _ => Ok(seat),
+        _ => Ok(()),
     }
 }
 
@@ -119,8 +132,10 @@ pub(crate) fn check(
     found: &mut dyn FnMut(StartError),
 ) {
     let mut refuse = |errno| {
-        // A start would not come so far: it needs one for its channel first.
         let operation = match is_lack(errno) {
+            // A start takes fewer than looking does, and is not known to fail.
+            true if changes.foreign => return,
+            // A start would not come so far: it needs one for its channel first.
             true => Operation::Socketpair,
             false => Operation::Execve,
         };

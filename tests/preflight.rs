@@ -448,6 +448,19 @@ fn too_few_free_fds_are_found() {
             assert_eq!(started.is_ok(), free >= needed, "{free} of {limit}");
         }
     }
+    // A foreign program has no channel.
+    let foreign = Changes::new().foreign();
+    for free in 0..3 {
+        let (found, started) = with_free(free, false, 90, || {
+            let found = predecessor.net.preflight(&program, &foreign);
+            let started = try_to_start(&mut predecessor, &program, &foreign);
+            (found, started)
+        });
+        let found: Vec<_> = found.iter().copied().collect();
+        let expected: Vec<_> = started.err().into_iter().collect();
+        assert_eq!(found, expected, "{free} for a foreign program");
+        assert_eq!(started.is_ok(), free >= 1, "{free} for a foreign program");
+    }
 }
 
 /// Case E3. Those of the standard streams do for some of it.
