@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use gracenet::notify::{Notify, Receiver, State};
 use gracenet::{
-    Args, Deadline, Environ, Errno, Error, Failure, ListenOptions, Net, Operation, Program,
-    StartError,
+    Args, Changes, Deadline, Environ, Errno, Error, Failure, ListenOptions, Net, Operation,
+    Program, StartError,
 };
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use util::seccomp::{self, where_filtered, where_refused};
@@ -508,4 +508,26 @@ fn a_manager_that_takes_no_connection_is_given_up_in_time() {
     for error in errors {
         assert_eq!(error.unwrap_err().to_string(), "send: os error 107");
     }
+}
+
+/// Case J1. A filter answers in place of the kernel: there is always one more message.
+#[test]
+fn messages_without_end_do_not_put_off_the_deadline() {
+    let (done, outcome) = mpsc::channel();
+    // It would go on and on, and ends with this process.
+    thread::spawn(move || {
+        let receiver = Receiver::new().unwrap();
+        let args = [c"/bin/sleep", c"60"];
+        let program = Program::new(Args::new(&args), Environ::new(&[]));
+        let mut net: Net<2> = Net::new();
+        let successor = net
+            .start_process_with(&program, &Changes::new().foreign())
+            .unwrap();
+        let failure = where_refused(&[(libc::SYS_recvmsg, 0)], || {
+            receiver.wait_ready(successor, Deadline::after_ms(50))
+        });
+        done.send(failure).unwrap();
+    });
+    let failure = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(failure, Err(Failure::TimedOut));
 }
