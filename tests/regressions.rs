@@ -491,9 +491,10 @@ fn the_fd_table_is_cut_between_words_of_the_bitmap_on_older_kernels() {
 /// Case J1. A connection that is not taken can be written to, says the kernel, and is none.
 #[test]
 fn a_manager_that_takes_no_connection_is_given_up_in_time() {
+    let _alone = alone();
     let (done, outcome) = mpsc::channel();
     // It would go on and on, and ends with this process.
-    thread::spawn(move || {
+    let thread = thread::spawn(move || {
         let receiver = Receiver::new().unwrap();
         let environ = [receiver.variable()];
         let notify = Notify::new(Environ::new(&environ)).unwrap().unwrap();
@@ -505,6 +506,7 @@ fn a_manager_that_takes_no_connection_is_given_up_in_time() {
         done.send(errors).unwrap();
     });
     let errors = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+    thread.join().unwrap();
     for error in errors {
         assert_eq!(error.unwrap_err().to_string(), "send: os error 107");
     }
@@ -513,9 +515,10 @@ fn a_manager_that_takes_no_connection_is_given_up_in_time() {
 /// Case J1. A filter answers in place of the kernel: there is always one more message.
 #[test]
 fn messages_without_end_do_not_put_off_the_deadline() {
+    let _alone = alone();
     let (done, outcome) = mpsc::channel();
     // It would go on and on, and ends with this process.
-    thread::spawn(move || {
+    let thread = thread::spawn(move || {
         let receiver = Receiver::new().unwrap();
         let args = [c"/bin/sleep", c"60"];
         let program = Program::new(Args::new(&args), Environ::new(&[]));
@@ -529,5 +532,6 @@ fn messages_without_end_do_not_put_off_the_deadline() {
         done.send(failure).unwrap();
     });
     let failure = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
+    thread.join().unwrap();
     assert_eq!(failure, Err(Failure::TimedOut));
 }
