@@ -349,22 +349,16 @@ fn bind_path(
         // Before bind, which makes the path with the mode of the socket.
         sys::set_mode(fd, mode)?;
     }
-    let bound = bind_and_listen(fd, encoded, path, backlog);
-    let Err(error) = bound else {
-        return bound;
-    };
-    if error != Error::new(Operation::Bind, Errno::ADDRINUSE) || !options.replace_stale {
-        return bound;
-    }
     // Held until this one listens, as the next could take it for stale before.
-    let Some(lock) = lock_directory(encoded) else {
-        return bound;
+    let lock = match options.replace_stale {
+        true => lock_directory(encoded),
+        false => None,
     };
-    let bound = match remove_stale(encoded, path, style) {
-        true => bind_and_listen(fd, encoded, path, backlog),
-        false => bound,
-    };
-    drop(lock);
+    let bound = bind_and_listen(fd, encoded, path, backlog);
+    let taken = bound == Err(Error::new(Operation::Bind, Errno::ADDRINUSE));
+    if taken && lock.is_some() && remove_stale(encoded, path, style) {
+        return bind_and_listen(fd, encoded, path, backlog);
+    }
     bound
 }
 
@@ -410,12 +404,25 @@ fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
     }
 }
 
+/// How often a lock is asked for, a millisecond apart. Who holds it to replace a path has it for
+/// far less than one.
+const LOCK_ATTEMPTS: u32 = 100;
+
 /// The directory of a path, locked (flock(2)) as long as this is held, so that of several
-/// processes that find the same stale path one replaces it. Where another holds it, none.
+/// processes that find the same stale path one replaces it, and none takes the socket of another
+/// for stale that has been bound and does not listen yet. None where somebody keeps it, or it cannot
+/// be read.
 fn lock_directory(sockaddr: &SockAddr) -> Option<OwnedFd> {
     let directory = sys::open_to_read(sockaddr.folder().path()?).ok()?;
-    sys::lock(sys::lend(&directory)).ok()?;
-    Some(directory)
+    for _ in 0..LOCK_ATTEMPTS {
+        match sys::lock(sys::lend(&directory)) {
+            Ok(()) => return Some(directory),
+            Err(error) if error.is(Errno::AGAIN) => {}
+            Err(_) => return None,
+        }
+        let _ = sys::poll([None, None], Some(1_000_000));
+    }
+    None
 }
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
