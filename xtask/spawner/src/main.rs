@@ -18,6 +18,7 @@ mod instructions;
 mod load;
 mod methods;
 mod quiet;
+mod steps;
 
 use std::error::Error;
 use std::ffi::{CString, OsString};

@@ -11,6 +11,8 @@ use std::{fmt, io, ptr};
 
 use gracenet::{Args, Deadline, Environ, Failure, Net, Program, Successor};
 
+use crate::steps::{self, Steps};
+
 /// A way to start a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Method {
@@ -18,6 +20,8 @@ pub(crate) enum Method {
     Floor,
     /// The same with a shared fd table, which the child cuts.
     Cut,
+    /// The floor and some of what `start_process` does besides, with [as many sockets](steps::HELD).
+    With(Steps),
     /// `start_process` with so many sockets.
     Gracenet(usize),
     /// glibc's.
@@ -39,6 +43,9 @@ impl FromStr for Method {
     type Err = String;
 
     fn from_str(word: &str) -> Result<Method, String> {
+        if let Some(steps) = word.strip_prefix("floor+") {
+            return steps.parse().map(Method::With);
+        }
         let sockets = word.strip_prefix("gracenet-").map(str::parse);
         Ok(match (word, sockets) {
             ("floor", _) => Method::Floor,
@@ -61,6 +68,7 @@ impl fmt::Display for Method {
             Method::Command => "command",
             Method::Fork => "fork",
             Method::Gracenet(sockets) => return write!(f, "gracenet-{sockets}"),
+            Method::With(steps) => return write!(f, "floor+{steps}"),
         })
     }
 }
@@ -81,7 +89,7 @@ pub(crate) struct Spawner<'a> {
 /// The most sockets that a [`Method::Gracenet`] can have.
 const MOST_SOCKETS: usize = 64;
 
-type Outcome = Result<Sample, Box<dyn Error>>;
+pub(crate) type Outcome = Result<Sample, Box<dyn Error>>;
 
 impl<'a> Spawner<'a> {
     pub(crate) fn new(path: &'a CStr, environ: &'a [&'a CStr]) -> Spawner<'a> {
@@ -100,6 +108,7 @@ impl<'a> Spawner<'a> {
         match method {
             Method::Floor => self.clone(libc::CLONE_VM | libc::CLONE_VFORK),
             Method::Cut => self.clone(libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES),
+            Method::With(steps) => steps::start(self, steps),
             Method::Gracenet(sockets) => self.gracenet(sockets),
             Method::PosixSpawn => self.posix_spawn(),
             Method::Command => self.command(),
@@ -108,8 +117,6 @@ impl<'a> Spawner<'a> {
     }
 
     fn clone(&self, flags: c_int) -> Outcome {
-        #[repr(align(16))]
-        struct Stack([u8; 8192]);
         let mut stack = Stack([0; 8192]);
         // SAFETY: one past the end of it.
         let end = unsafe { stack.0.as_mut_ptr().add(stack.0.len()) }.cast();
@@ -208,6 +215,10 @@ impl<'a> Spawner<'a> {
     }
 }
 
+/// Of a child.
+#[repr(align(16))]
+pub(crate) struct Stack(pub(crate) [u8; 8192]);
+
 fn table(sockets: usize) -> Result<Net<MOST_SOCKETS>, Box<dyn Error>> {
     let mut net = Net::new();
     for nth in 0..sockets {
@@ -229,7 +240,7 @@ fn wait_for_exit(successor: &mut Successor) -> Result<(), Box<dyn Error>> {
 }
 
 /// In the child.
-extern "C" fn execute(spawner: *mut c_void) -> c_int {
+pub(crate) extern "C" fn execute(spawner: *mut c_void) -> c_int {
     // SAFETY: it is one, and outlives this process' use of the memory.
     let spawner = unsafe { &*spawner.cast::<Spawner<'_>>() };
     let (argv, envp) = (spawner.argv.as_ptr(), spawner.envp.as_ptr());
@@ -250,7 +261,7 @@ extern "C" fn cut_and_execute(spawner: *mut c_void) -> c_int {
     execute(spawner)
 }
 
-fn reaped(pid: libc::pid_t, begun: Instant, returned: Duration) -> Outcome {
+pub(crate) fn reaped(pid: libc::pid_t, begun: Instant, returned: Duration) -> Outcome {
     let mut status = 0;
     // SAFETY: it fills in the status.
     succeeded(unsafe { libc::waitpid(pid, &raw mut status, 0) })?;

@@ -54,6 +54,28 @@ const FLOOR: &str = "floor";
 /// Those that copy neither memory nor the fd table.
 const SHARING: [&str; 4] = ["cut", "gracenet-1", "gracenet-8", "gracenet-64"];
 
+/// The floor with eight sockets open, and with what a start asks of the kernel besides, one step
+/// each; the last has all of them.
+const STEPS: [(&str, &str); 11] = [
+    ("floor+", "clone, execve, 8 sockets open"),
+    (
+        "floor+channel",
+        "the channel: socketpair, a greeting, close",
+    ),
+    ("floor+cookies", "whether 8 sockets are the same: SO_COOKIE"),
+    ("floor+limits", "limits, standard streams, signals blocked"),
+    ("floor+pidfd", "the pidfd"),
+    ("floor+cut", "a shared fd table, cut"),
+    ("floor+directory", "the working directory"),
+    ("floor+moves", "9 fds moved: dup3"),
+    ("floor+range", "the others closed: close_range"),
+    ("floor+signals", "dispositions, mask, pid"),
+    (
+        "floor+channel+cookies+limits+pidfd+cut+directory+moves+range+signals",
+        "all of these together",
+    ),
+];
+
 /// Those that copy the fd table.
 const COPYING: [&str; 3] = [FLOOR, "posix_spawn", "command"];
 
@@ -133,7 +155,11 @@ fn quick(size: Size) -> Vec<&'static str> {
     if size.fds > SMALL_TABLE {
         return SHARING.to_vec();
     }
-    [COPYING.as_slice(), &SHARING].concat()
+    let mut methods = [COPYING.as_slice(), &SHARING].concat();
+    if size == SMALLEST {
+        methods.extend(STEPS.map(|(method, _)| method));
+    }
+    methods
 }
 
 fn slow(size: Size) -> Vec<&'static str> {

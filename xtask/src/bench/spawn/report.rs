@@ -6,15 +6,22 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::spawner::Sample;
-use super::{FLOOR, SMALLEST, Size};
+use super::{FLOOR, SMALLEST, STEPS, Size};
 use crate::bench::chart::{Chart, Curve, Scale};
 use crate::bench::figures::{Micros, Times, digits, table};
 use crate::bench::goal::{self, Goal};
+
+/// What the goals are about.
+const OURS: &str = "gracenet-8";
+
+/// How the names of the steps begin, and the name of what they are added to.
+const STEP: &str = "floor+";
 
 /// What was measured.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     rows: Vec<Row>,
+    spent: Vec<Spent>,
     not_run: Vec<NotRun>,
     pub(crate) goals: Vec<Goal>,
     #[serde(skip)]
@@ -34,6 +41,13 @@ struct Row {
     /// The median to the return against the floor's, and against its own in the smallest process.
     to_floor: f64,
     to_smallest: f64,
+}
+
+/// What a part of a start takes in the smallest process, over the floor.
+#[derive(Debug, Serialize)]
+struct Spent {
+    what: &'static str,
+    median_us: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +103,34 @@ impl Report {
             self.rows[index].to_smallest = to_smallest;
         }
         self.goals = self.goals();
+        self.spent = self.spent();
+        self.rows.retain(|row| !row.method.starts_with(STEP));
+    }
+
+    /// Where the time over the floor goes: to the kernel, and what is left.
+    fn spent(&self) -> Vec<Spent> {
+        let median = |method| self.median(SMALLEST, method);
+        let over = |method| Some(median(method)? - median(STEP)?);
+        let mut spent: Vec<_> = STEPS
+            .iter()
+            .filter(|(method, _)| *method != STEP)
+            .filter_map(|&(method, what)| {
+                let median_us = over(method)?;
+                Some(Spent { what, median_us })
+            })
+            .collect();
+        let (Some(all), Some(ours)) = (spent.last().map(|all| all.median_us), over(OURS)) else {
+            return Vec::new();
+        };
+        spent.push(Spent {
+            what: "start_process, 8 sockets",
+            median_us: ours,
+        });
+        spent.push(Spent {
+            what: "of which is none of these",
+            median_us: ours - all,
+        });
+        spent
     }
 
     /// Of the times to the return.
@@ -98,7 +140,6 @@ impl Report {
     }
 
     fn goals(&self) -> Vec<Goal> {
-        const OURS: &str = "gracenet-8";
         let connections = Size {
             fds: 19_000,
             ..SMALLEST
@@ -173,6 +214,9 @@ impl Report {
             let (memory, fds) = (memory(size.memory_mib), size.fds);
             let _ = writeln!(text, "not run: {memory} and {fds} fds: {why}");
         }
+        let spent = |spent: &Spent| vec![spent.what.to_owned(), format!("{:.2}", spent.median_us)];
+        let rows = self.spent.iter().map(spent).collect();
+        let _ = writeln!(text, "{}", table(&["over the floor", "µs"], 1, rows));
         text + &goal::lines(&self.goals)
     }
 
