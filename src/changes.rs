@@ -2,11 +2,13 @@
 
 use core::ffi::CStr;
 
+use linux_raw_sys::general::CLONE_NEWPID;
 use rustix::fd::BorrowedFd;
 
 use crate::activation::split_at_byte;
 use crate::environ::{Args, value_of};
 use crate::socket::NameError;
+use crate::time::Deadline;
 
 /// What a successor gets that its [`Program`](crate::Program) does not say: everything else is as
 /// it was at the start.
@@ -36,6 +38,16 @@ pub struct Changes<'a> {
     pub(crate) lent: &'a [(&'a str, BorrowedFd<'a>)],
     /// It knows nothing of a channel.
     pub(crate) foreign: bool,
+    /// It says that it is ready, and leaves.
+    pub(crate) canary: bool,
+    /// It leads a process group of its own.
+    pub(crate) group: bool,
+    /// CLONE_NEWPID, or nothing.
+    pub(crate) namespaces: u32,
+    /// What is executed again when the successor in place does not become ready, and by when.
+    pub(crate) rollback: Option<(BorrowedFd<'a>, Deadline)>,
+    /// Which generation it is told to be, if not the next one.
+    pub(crate) generation: Option<u32>,
 }
 
 impl<'a> Changes<'a> {
@@ -48,8 +60,13 @@ impl<'a> Changes<'a> {
             set: &[],
             unset: &[],
             stdio: [None; 3],
-            foreign: false,
             lent: &[],
+            foreign: false,
+            canary: false,
+            group: false,
+            namespaces: 0,
+            rollback: None,
+            generation: None,
         }
     }
 
@@ -91,6 +108,44 @@ impl<'a> Changes<'a> {
     #[must_use]
     pub const fn foreign(mut self) -> Self {
         self.foreign = true;
+        self
+    }
+
+    /// A process group of its own, which is the foreground of the terminal that its standard input
+    /// is, if it is one and this process may say so.
+    ///
+    /// Not with [`replace`](crate::NetView::replace), where the process stays in its group.
+    #[doc(alias = "setpgid")]
+    #[must_use]
+    pub const fn group(mut self) -> Self {
+        self.group = true;
+        self
+    }
+
+    /// A pid namespace of its own, in which it is pid 1, also in its `LISTEN_PID`.
+    ///
+    /// It has the duties of pid 1 there, and with it ends whatever was started in the namespace.
+    /// Not with [`replace`](crate::NetView::replace).
+    ///
+    /// # Linux
+    ///
+    /// Needs CAP_SYS_ADMIN: `clone: os error 1` (EPERM) without.
+    #[doc(alias = "CLONE_NEWPID")]
+    #[must_use]
+    pub const fn pid_namespace(mut self) -> Self {
+        self.namespaces = CLONE_NEWPID;
+        self
+    }
+
+    /// The way back of a [`replace`](crate::NetView::replace): `image` is executed again, under the same
+    /// pid and with the same sockets, if the new program does not say in time that it is
+    /// well. See [`Guard`](crate::Guard) for what that can do, and what it cannot.
+    ///
+    /// `image` is this program as an fd, such as [`Program::image`](crate::Program::image) gives;
+    /// it is lent, and passed to the new program. Nothing comes of it elsewhere than with `replace`.
+    #[must_use]
+    pub const fn rollback(mut self, image: BorrowedFd<'a>, deadline: Deadline) -> Self {
+        self.rollback = Some((image, deadline));
         self
     }
 

@@ -91,6 +91,9 @@
 //! | `ready` | the control channel: [`Successor`], [`Predecessor`] |
 //! | [`notify`] | what a service tells systemd, and what it is told |
 //! | [`signal`] | signals as something to read |
+//! | [`init`] | the duties of pid 1: reaping, signals for process groups, a machine's end |
+//! | [`supervisor`] | sockets that outlive the programs that serve them |
+//! | `rollback` | [`Guard`]: the way back of a program that took another's place |
 //! | `capsule` | [`Capsule`]: state for a successor, in memory that cannot change any more |
 //! | `drain` | [`Drain`]: open connections, counted and waited for |
 //! | `pid_file` | [`PidFile`]: the pid, for those who look for it in a file |
@@ -107,6 +110,7 @@ mod drain;
 mod environ;
 mod error;
 mod fd_plan;
+pub mod init;
 mod matching;
 mod net;
 pub mod notify;
@@ -114,11 +118,13 @@ mod pid_file;
 mod preflight;
 mod program;
 mod ready;
+mod rollback;
 mod seat;
 pub mod signal;
 mod slot;
 mod socket;
 mod spawn;
+pub mod supervisor;
 mod sys;
 mod time;
 #[cfg(feature = "std")]
@@ -134,6 +140,7 @@ pub use pid_file::PidFile;
 pub use preflight::Findings;
 pub use program::Program;
 pub use ready::{Failure, Predecessor, Successor};
+pub use rollback::Guard;
 pub use rustix::io::Errno;
 pub use slot::Name;
 pub use socket::{Kind, ListenError, ListenOptions, NameError};

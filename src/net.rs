@@ -11,6 +11,7 @@ use heapless::{Vec, VecView};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
 use rustix::net::SocketFlags;
+use rustix::process::Pid;
 
 use crate::activation::{
     self, Activation, FIRST_FD, LISTEN_PIDFDID, NAME_MAX, Reader, UNNAMED, VariableError,
@@ -19,15 +20,18 @@ use crate::addr::{Address, AddressError, AddressErrorKind, Network, SockAddr, po
 use crate::changes::Changes;
 use crate::environ::Environ;
 use crate::error::{Error, Operation};
+use crate::init;
 use crate::matching::{Rank, Request, Transport};
 use crate::preflight::{self, Findings};
 use crate::program::{AtStart, Program};
-use crate::ready::{self, Predecessor, Successor};
+use crate::ready::{self, Exit, Predecessor, Successor, Told};
+use crate::rollback::Guard;
 use crate::seat;
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
 use crate::spawn::{self, StartError};
 use crate::sys::{self, AddressBytes};
+use crate::time::Deadline;
 
 /// A table of up to `N` sockets, and of other fds, that successors get.
 ///
@@ -62,6 +66,11 @@ struct State {
     /// What the signals were like when this process was started, if another program was, then.
     at_start: Option<AtStart>,
     ready: bool,
+    /// It ends when it is ready.
+    canary: bool,
+    rolled_back: bool,
+    /// What is executed when this program does not become ready, and by when.
+    rollback: Option<(OwnedFd, Deadline)>,
 }
 
 /// A socket in a [`Net`], as `listen` returns it. It owns nothing; when the socket is closed it
@@ -104,6 +113,9 @@ impl<const N: usize> Net<N> {
             seat: None,
             at_start: None,
             ready: false,
+            canary: false,
+            rolled_back: false,
+            rollback: None,
         };
         Net(Table {
             state,
@@ -446,6 +458,29 @@ impl NetView {
         Ok(())
     }
 
+    /// `net.take(handle)` — takes an fd out of the table, which is the caller's from then on, and
+    /// which no successor gets any more.
+    ///
+    /// # Errors
+    ///
+    /// - EBADF: the handle is stale, or the fd was closed behind the table's back.
+    pub fn take(&mut self, handle: Handle) -> Result<OwnedFd, Error> {
+        let slot = self.slot(handle, Operation::Close)?;
+        if !slot.is_intact() {
+            return Err(Error::new(Operation::Close, Errno::BADF));
+        }
+        let fd = slot.raw_fd();
+        self.0.slots.retain_mut(|slot| {
+            let stays = slot.id != handle.0;
+            if !stays {
+                slot.give_up();
+            }
+            stays
+        });
+        // SAFETY: it is open, and its slot has given it up.
+        Ok(unsafe { sys::own(fd) })
+    }
+
     /// `net.close_and_unlink(handle)` — as [`close`](Self::close), and removes the path of a unix
     /// socket, if this process has made it and it is still that very one.
     ///
@@ -474,6 +509,18 @@ impl NetView {
         self.0.state.generation
     }
 
+    /// `net.is_canary()` — whether this process only shows that it could serve, and ends when it
+    /// says that it is [ready](Self::ready).
+    pub fn is_canary(&self) -> bool {
+        self.0.state.canary
+    }
+
+    /// `net.was_rolled_back()` — whether this program was [replaced](Self::replace) by one that did not
+    /// become ready, and was executed again. See [`Guard`](crate::Guard).
+    pub fn was_rolled_back(&self) -> bool {
+        self.0.state.rolled_back
+    }
+
     /// `net.predecessor()` — the process that this one takes over from, if there is one.
     pub fn predecessor(&self) -> Option<&Predecessor> {
         self.0.state.predecessor.as_ref()
@@ -484,6 +531,9 @@ impl NetView {
     ///
     /// The second time, and in a process that is no successor, nothing is told. That the
     /// predecessor has ended is no error: its sockets are here.
+    ///
+    /// In a [canary](Self::start_canary) it does not return: that it could serve is all that was to
+    /// be known, and the process exits with status 0. So accept nothing before.
     ///
     /// # Errors
     ///
@@ -507,8 +557,13 @@ impl NetView {
         }
         if let Some(predecessor) = &self.0.state.predecessor {
             predecessor.tell_ready()?;
+            if self.0.state.canary {
+                sys::exit(0);
+            }
         }
         self.0.state.ready = true;
+        // Nobody has made a guard of it.
+        self.0.state.rollback = None;
         Ok(())
     }
 
@@ -581,12 +636,51 @@ impl NetView {
         if self.is_being_replaced() {
             return Err(StartError::InProgress);
         }
+        let successor = self.spawn(program, changes)?;
+        Ok(self.0.state.successor.insert(successor))
+    }
+
+    /// `net.start_canary(program, changes)` — as [`start_process_with`](Self::start_process_with), but
+    /// only to see whether the program could take over: it gets the sockets, becomes ready, and
+    /// [exits](Self::ready) without having accepted anything.
+    ///
+    /// It is [waited for](Successor::wait_ready) as any successor, and that it was ready means
+    /// that it has left. Until then nothing else can be started; this process goes on to serve
+    /// either way, and may [replace](Self::replace) itself, or start a successor, when it is over.
+    /// One that is ready and does not leave within a second is killed, and has failed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_process`](Self::start_process).
+    pub fn start_canary(
+        &mut self,
+        program: &Program<'_>,
+        changes: &Changes<'_>,
+    ) -> Result<&mut Successor, StartError> {
+        let mut changes = *changes;
+        changes.canary = true;
+        self.start_process_with(program, &changes)
+    }
+
+    /// `net.spawn(program, changes)` — as [`start_process_with`](Self::start_process_with), but the
+    /// process is the caller's, and as many can be started as are wanted: by a supervisor, which
+    /// keeps its sockets, and whose programs come and go.
+    ///
+    /// # Errors
+    ///
+    /// As for [`start_process`](Self::start_process), but for what is in progress.
+    #[inline(never)]
+    pub fn spawn(
+        &mut self,
+        program: &Program<'_>,
+        changes: &Changes<'_>,
+    ) -> Result<Successor, StartError> {
         let (ours, started) =
-            self.with_channel::<false, _>(program, changes, |at_start, slots, channel, seat| {
+            self.with_channel(program, changes, false, |at_start, slots, channel, seat| {
                 spawn::start(program, at_start, changes, slots, channel, seat)
             })?;
-        let successor = Successor::new(started.pid, started.pidfd, ours);
-        Ok(self.0.state.successor.insert(successor))
+        let (pid, pidfd) = (started.pid, started.pidfd);
+        Ok(Successor::new(pid, pidfd, ours, changes.canary))
     }
 
     /// `net.replace(program, changes)` — executes the program in place of this one: the process
@@ -635,23 +729,22 @@ impl NetView {
             return StartError::InProgress;
         }
         let replaced =
-            self.with_channel::<true, _>(program, changes, |at_start, slots, channel, seat| {
-                spawn::replace(program, at_start, changes, slots, channel, seat)
+            self.with_channel(program, changes, true, |at_start, slots, channel, seat| {
+                let why = spawn::replace(program, at_start, changes, slots, channel, seat);
+                Err::<(), _>(why)
             });
-        match replaced {
-            Err(error) => error,
-            Ok((_, never)) => match never {},
-        }
+        replaced.err().unwrap_or(StartError::Vanished)
     }
 
     /// Does something with what the signals were like at the start, the table and the fds that are
     /// lent beside it, a successor's end of a new channel, and the seat for that; returns our end
     /// as well. Without a channel for a foreign program.
     #[inline(always)]
-    fn with_channel<const IN_PLACE: bool, T>(
+    fn with_channel<T>(
         &mut self,
         program: &Program<'_>,
         changes: &Changes<'_>,
+        in_place: bool,
         act: impl FnOnce(
             &AtStart,
             &[Slot],
@@ -660,12 +753,19 @@ impl NetView {
         ) -> Result<T, StartError>,
     ) -> Result<(Option<OwnedFd>, T), StartError> {
         let Table { state, slots } = &mut self.0;
-        let generation = state.generation.saturating_add(1);
+        let next = state.generation.saturating_add(1);
         let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
+        let told = Told {
+            generation: changes.generation.unwrap_or(next),
+            canary: changes.canary,
+            rolled_back: false,
+            at_start: in_place.then_some(*at_start),
+            rollback: changes.rollback.map(|(_, deadline)| deadline),
+        };
         let (ours, theirs) = match changes.foreign {
             true => (None, None),
             false => {
-                let (ours, theirs) = ready::channel(generation, IN_PLACE.then_some(at_start))?;
+                let (ours, theirs) = ready::channel(&told)?;
                 (Some(ours), Some(theirs))
             }
         };
@@ -679,6 +779,40 @@ impl NetView {
             take_back(slots, kept);
         }
         Ok((ours, done?))
+    }
+
+    /// `net.guard(program)` — where this program [replaced](Self::replace) another that can be gone back
+    /// to ([`Changes::rollback`]): the way back, to be [kept](Guard::keep) until this one is
+    /// [ready](Self::ready). Elsewhere one that does nothing.
+    ///
+    /// Make it right behind [`Net::inherit`], before a signal is blocked and before anything is
+    /// claimed: what is in the table now is what the old program gets.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`]: there is no way back, and this program had better go on without.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # fn f(mut net: gracenet::Net<8>, program: &gracenet::Program<'_>) -> Result<(), Box<dyn core::error::Error>> {
+    /// let guard = net.guard(program)?;
+    /// let web = net.listen("tcp", ":8080")?; // an error goes back to the old program
+    /// let admin = net.listen("unix", "/run/app/admin.sock")?;
+    /// net.ready()?;
+    /// guard.keep();
+    /// # let _ = (web, admin);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn guard<'p>(&mut self, program: &Program<'p>) -> Result<Guard<'p>, StartError> {
+        let Table { state, slots } = &mut self.0;
+        let Some((image, deadline)) = state.rollback.take() else {
+            return Ok(Guard::NONE);
+        };
+        let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
+        let (generation, image) = (state.generation, sys::lend(&image));
+        Guard::new(program, at_start, generation, slots, image, deadline)
     }
 
     /// `net.preflight(program, changes)` — whether a successor could be started now, without
@@ -744,6 +878,25 @@ impl NetView {
     /// `net.successor()` — the process that was last started.
     pub fn successor(&mut self) -> Option<&mut Successor> {
         self.0.state.successor.as_mut()
+    }
+
+    /// `net.reap(ended)` — waits for every child that has ended, and tells of each but the
+    /// successor, which learns of its own end. Never blocks.
+    ///
+    /// For pid 1 and for [subreapers](crate::init::become_subreaper), when SIGCHLD has come. It takes
+    /// the status of *any* child of this process, so that nobody else may wait for one.
+    ///
+    /// # Errors
+    ///
+    /// - `waitid`: it is refused by a filter.
+    pub fn reap(&mut self, mut ended: impl FnMut(Pid, Exit)) -> Result<(), Error> {
+        while let Some((pid, exit)) = init::reap()? {
+            let successor = self.successor().filter(|successor| successor.pid() == pid);
+            if !successor.is_some_and(|successor| successor.note_end(exit)) {
+                ended(pid, exit);
+            }
+        }
+        Ok(())
     }
 
     /// `net.retire()` — closes every socket of the table. The successor has its own copies, in
@@ -891,12 +1044,22 @@ impl NetView {
         if let Some(fd) = activation::control_fd(environ, pid) {
             if fd >= FIRST_FD.saturating_add_unsigned(count) && set_cloexec(fd).is_ok() {
                 // SAFETY: it is open, as F_SETFD has shown.
-                if let Some((generation, at_start)) = ready::greeting(unsafe { sys::borrow(fd) }) {
+                if let Some(told) = ready::greeting(unsafe { sys::borrow(fd) }) {
                     // SAFETY: a channel, and no one else's by 1.
                     let channel = unsafe { sys::own(fd) };
-                    self.0.state.predecessor = Some(Predecessor::new(channel));
-                    self.0.state.generation = generation;
-                    self.0.state.at_start = at_start;
+                    let state = &mut self.0.state;
+                    state.predecessor = Some(Predecessor::new(channel));
+                    state.generation = told.generation;
+                    state.at_start = told.at_start;
+                    state.canary = told.canary;
+                    state.rolled_back = told.rolled_back;
+                    if let Some(deadline) = told.rollback {
+                        let image = fd.saturating_add(1);
+                        if set_cloexec(image).is_ok() {
+                            // SAFETY: open, and no one else's by 1.
+                            state.rollback = Some((unsafe { sys::own(image) }, deadline));
+                        }
+                    }
                 }
             }
         }

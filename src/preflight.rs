@@ -16,7 +16,7 @@ use crate::activation::{FIRST_FD, write_decimal};
 use crate::changes::Changes;
 use crate::error::{Error, Operation};
 use crate::program::Program;
-use crate::ready;
+use crate::ready::{self, Told};
 use crate::seat;
 use crate::spawn::{Load, PATH_MAX, StartError, search_path};
 use crate::sys;
@@ -93,7 +93,7 @@ pub(crate) fn check_fds(
 }
 
 fn take_fds(seat: Option<BorrowedFd<'_>>) -> Result<RawFd, Error> {
-    let (_ours, theirs) = ready::channel(0, None)?;
+    let (_ours, theirs) = ready::channel(&Told::default())?;
     let channel = sys::lend(&theirs);
     let seat = seat::choose(seat, channel.as_raw_fd());
     let _kept = match seat == channel.as_raw_fd() {

@@ -4,9 +4,12 @@ use core::ffi::{CStr, c_char};
 
 use linux_raw_sys::general::{SIGCHLD, SIGPIPE};
 use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::io::Errno;
 
 use crate::activation;
 use crate::environ::{Args, Environ};
+use crate::error::Error;
+use crate::socket::above_stdio;
 use crate::sys::{self, Disposition, SigSet};
 
 /// The arguments, the environment, the working directory and the signal mask that a process was
@@ -101,6 +104,28 @@ impl<'a> Program<'a> {
     /// The environment of the start.
     pub const fn environ(&self) -> Environ<'a> {
         self.environ
+    }
+
+    /// `program.image()` — this very program as an fd that can be executed, whatever its path names by
+    /// now: for [`Changes::rollback`](crate::Changes::rollback).
+    ///
+    /// The fd is the caller's, CLOEXEC, and good for nothing else (O_PATH). Where /proc is not mounted
+    /// it is what the path of the start names, which is to be asked for at the start, then.
+    ///
+    /// # Errors
+    ///
+    /// - `open`: neither is there, or no fd is free.
+    pub fn image(&self) -> Result<OwnedFd, Error> {
+        let opened = match sys::open_path(b"/proc/self/exe\0") {
+            Err(error) if error.is(Errno::NOENT) || error.is(Errno::ACCESS) => {
+                let path = self
+                    .path()
+                    .map_or(b"\0".as_slice(), CStr::to_bytes_with_nul);
+                sys::open_path(path)
+            }
+            opened => opened,
+        };
+        above_stdio(opened?)
     }
 
     /// What is executed to start a successor: the first argument.

@@ -20,8 +20,9 @@ use crate::time::Deadline;
 const GREETING: &[u8; 8] = b"gracenet";
 const READY: &[u8] = b"ready";
 
-/// How long a successor may go on after it has closed its channel, before it counts as one that
-/// has lost its way: its fds are closed shortly before its end can be seen.
+/// How long a successor may go on after it has closed its channel, or a canary after it was
+/// ready, before it counts as one that has lost its way: its fds are closed shortly before its end
+/// can be seen.
 const LAST_MOMENTS_MS: u64 = 1_000;
 
 /// How long a process without a pidfd is left unwatched at most.
@@ -30,30 +31,60 @@ const UNWATCHED_MS: u64 = 10;
 /// Messages that are passed over at once, so that a talkative successor holds nobody up.
 const MESSAGES_AT_ONCE: usize = 16;
 
-/// The greeting, and room for any message: three numbers, the first of which shows what it is.
-type Greeting = [[u8; 8]; 3];
+/// The greeting, and room for any message: up to four numbers, the first of which shows what it
+/// is. The second has the generation in its lower half, [`AtStart::ignored`] above it, and above
+/// that what else the successor is. The third is [`AtStart::mask`], the fourth the end of the time
+/// that a successor in place has before it is rolled back.
+type Greeting = [[u8; 8]; 4];
+
+/// It says that it is ready, and leaves.
+const CANARY: u64 = 1 << 40;
+
+/// It was replaced by a program that came to nothing, and is there again.
+const ROLLED_BACK: u64 = 1 << 41;
+
+/// What a successor is told before it begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) generation: u32,
+    pub(crate) canary: bool,
+    pub(crate) rolled_back: bool,
+    /// What the signals of the start were like, which one that takes a program's place cannot ask
+    /// the kernel for.
+    pub(crate) at_start: Option<AtStart>,
+    /// Until when it has time to become ready. Behind its channel lies what else is executed.
+    pub(crate) rollback: Option<Deadline>,
+}
 
 /// A new channel: the predecessor's end, in which the greeting waits, and the successor's.
-///
-/// The successor is told which generation it is. One that takes this program's place is told what
-/// the signals of the start were like, too, which it cannot ask the kernel for.
-#[inline(always)] // The two differ in what is said.
-pub(crate) fn channel(
-    generation: u32,
-    carried: Option<&AtStart>,
-) -> Result<(OwnedFd, OwnedFd), Error> {
+pub(crate) fn channel(told: &Told) -> Result<(OwnedFd, OwnedFd), Error> {
     let (ours, theirs) = sys::seqpacket_pair()?;
     let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
-    let greeting = [u64::from_ne_bytes(*GREETING), generation.into()];
-    if let Some(carried) = carried {
-        let [first, second] = greeting;
-        let second = second | u64::from(carried.ignored) << 32;
-        let greeting = [first, second, carried.mask].map(u64::to_ne_bytes);
-        sys::send(sys::lend(&ours), greeting.as_flattened())?;
-    } else {
-        let greeting = greeting.map(u64::to_ne_bytes);
-        sys::send(sys::lend(&ours), greeting.as_flattened())?;
+    let mut second = u64::from(told.generation);
+    if told.canary {
+        second |= CANARY;
     }
+    if told.rolled_back {
+        second |= ROLLED_BACK;
+    }
+    let mut greeting = [u64::from_ne_bytes(*GREETING), second, 0, 0];
+    let mut length = 2;
+    if let Some(at_start) = told.at_start {
+        greeting = [
+            greeting[0],
+            second | u64::from(at_start.ignored) << 32,
+            at_start.mask,
+            0,
+        ];
+        length = 3;
+        if let Some(deadline) = told.rollback {
+            greeting[3] = deadline.to_ns();
+            length = 4;
+        }
+    }
+    let greeting = greeting.map(u64::to_ne_bytes);
+    let said = greeting.get(..length).unwrap_or_default();
+    sys::send(sys::lend(&ours), said.as_flattened())?;
     Ok((ours, theirs))
 }
 
@@ -82,12 +113,11 @@ fn receive(channel: BorrowedFd<'_>) -> Message {
     }
 }
 
-/// Reads the greeting, if `channel` is one and it is still in there: which generation this
-/// process is, and what it was told besides.
-pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<(u32, Option<AtStart>)> {
+/// Reads the greeting, if `channel` is one and it is still in there.
+pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<Told> {
     let mut buffer = Greeting::default();
     let length = sys::receive(channel, buffer.as_flattened_mut()).ok()?;
-    let [first, second, third] = buffer.map(u64::from_ne_bytes);
+    let [first, second, third, fourth] = buffer.map(u64::from_ne_bytes);
     if first != u64::from_ne_bytes(*GREETING) {
         return None;
     }
@@ -95,8 +125,13 @@ pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<(u32, Option<AtStart>)
         mask: third,
         ignored: (second >> 32) as u8,
     };
-    let told = length == size_of::<Greeting>();
-    Some((second as u32, told.then_some(at_start)))
+    Some(Told {
+        generation: second as u32,
+        canary: second & CANARY != 0,
+        rolled_back: second & ROLLED_BACK != 0,
+        at_start: (length >= 24).then_some(at_start),
+        rollback: (length >= 32).then_some(Deadline::from_ns(fourth)),
+    })
 }
 
 /// The predecessor, as its successor sees it.
@@ -186,6 +221,34 @@ pub enum Failure {
     Failed(Error),
 }
 
+/// How a process has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// It exited, with this status.
+    Exited(i32),
+    /// It was killed, by this signal.
+    Killed(i32),
+}
+
+impl Exit {
+    /// `exit.status()` — as a shell has it in `$?`: the status, or 128 and the signal.
+    pub const fn status(self) -> i32 {
+        match self {
+            Exit::Exited(status) => status,
+            Exit::Killed(signal) => signal.wrapping_add(128),
+        }
+    }
+}
+
+impl From<Exit> for Failure {
+    fn from(exit: Exit) -> Failure {
+        match exit {
+            Exit::Exited(status) => Failure::Exited(status),
+            Exit::Killed(signal) => Failure::Killed(signal),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (text, number) = match self {
@@ -217,28 +280,51 @@ pub struct Successor {
     /// None once its end has been seen, and of a foreign program.
     channel: Option<OwnedFd>,
     state: State,
+    canary: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Nothing has been heard.
     Starting,
+    /// A canary has said that it is ready, and has this time to leave.
+    Leaving(Deadline),
     /// It has closed the channel; it may live on until then.
     Closed(Deadline),
     /// It has been killed for this reason, and is still to be reaped.
     Ending(Failure),
     Ready,
+    /// A canary was ready, and has left.
+    Left,
     Failed(Failure),
 }
 
 impl Successor {
-    pub(crate) fn new(pid: Pid, pidfd: Option<OwnedFd>, channel: Option<OwnedFd>) -> Successor {
+    pub(crate) fn new(
+        pid: Pid,
+        pidfd: Option<OwnedFd>,
+        channel: Option<OwnedFd>,
+        canary: bool,
+    ) -> Successor {
         Successor {
             pid,
             pidfd,
             channel,
             state: State::Starting,
+            canary,
         }
+    }
+
+    /// One that was started before this program took another's place: a child of this process
+    /// that has not been waited for.
+    pub(crate) fn resume(pid: Pid, channel: Option<OwnedFd>, ready: bool) -> Successor {
+        let pidfd = sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok();
+        let pidfd = pidfd.and_then(|pidfd| above_stdio(pidfd).ok());
+        let mut successor = Successor::new(pid, pidfd, channel, false);
+        if ready {
+            successor.state = State::Ready;
+        }
+        successor
     }
 
     /// Its pid, as this process sees it.
@@ -259,14 +345,14 @@ impl Successor {
         self.pidfd.as_ref().map(sys::lend)
     }
 
-    /// Whether it has said that it is ready.
+    /// Whether it has said that it is ready; of a canary, whether it has left after that.
     pub const fn is_ready(&self) -> bool {
-        matches!(self.state, State::Ready)
+        matches!(self.state, State::Ready | State::Left)
     }
 
     /// Whether nothing is decided yet.
     pub const fn is_undecided(&self) -> bool {
-        !matches!(self.state, State::Ready | State::Failed(_))
+        !matches!(self.state, State::Ready | State::Left | State::Failed(_))
     }
 
     /// `successor.try_wait(deadline)` — what has become of it: ready, failed, or not yet decided.
@@ -284,21 +370,19 @@ impl Successor {
             self.listen();
             // Behind what it has said: one that has ended since serves nobody.
             if let Some(failure) = self.reap() {
-                match self.state {
-                    State::Ending(reason) => self.fail(reason),
-                    _ => self.fail(failure),
-                }
+                self.has_ended(failure);
             }
         }
         match self.state {
             State::Starting if deadline.has_passed() => self.end(Failure::TimedOut),
+            State::Leaving(end) if end.min(deadline).has_passed() => self.end(Failure::TimedOut),
             State::Closed(end) if end.min(deadline).has_passed() => {
                 self.end(Failure::ClosedChannel);
             }
             _ => {}
         }
         match self.state {
-            State::Ready => Some(Ok(())),
+            State::Ready | State::Left => Some(Ok(())),
             State::Failed(failure) => Some(Err(failure)),
             _ => None,
         }
@@ -331,7 +415,7 @@ impl Successor {
     /// its end: the channel stays open as long as a child of it has it.
     pub fn wake_by(&self, deadline: Deadline) -> Deadline {
         let deadline = match self.state {
-            State::Closed(end) => end.min(deadline),
+            State::Closed(end) | State::Leaving(end) => end.min(deadline),
             State::Ending(_) => Deadline::NEVER,
             State::Failed(_) => return deadline,
             _ => deadline,
@@ -359,7 +443,10 @@ impl Successor {
     /// `successor.kill()` — gives it up: it is killed, unless it was ready. The outcome is still
     /// to be waited for, and says [`Failure::GivenUp`].
     pub fn kill(&mut self) {
-        if matches!(self.state, State::Starting | State::Closed(_)) {
+        if matches!(
+            self.state,
+            State::Starting | State::Closed(_) | State::Leaving(_)
+        ) {
             self.end(Failure::GivenUp);
         }
     }
@@ -371,13 +458,14 @@ impl Successor {
     /// successor dies, it accepts again, and may start another. The
     /// [`pidfd`](Self::pidfd) is what wakes, or without one [`wake_by`](Self::wake_by).
     pub fn try_probation(&mut self, deadline: Deadline) -> Option<Result<(), Failure>> {
-        if self.is_ready() {
+        if let State::Ready = self.state {
             if let Some(failure) = self.reap() {
                 self.fail(failure);
             }
         }
         match self.state {
             State::Failed(failure) => Some(Err(failure)),
+            State::Left => Some(Ok(())),
             State::Ready if deadline.has_passed() => Some(Ok(())),
             _ => None,
         }
@@ -406,8 +494,40 @@ impl Successor {
     /// Whether another may be started: this one has failed, or has ended after it was ready.
     pub(crate) fn has_failed(&mut self) -> bool {
         match self.try_wait(Deadline::NEVER) {
-            Some(Ok(())) => matches!(self.try_probation(Deadline::NEVER), Some(Err(_))),
+            Some(Ok(())) => self.try_probation(Deadline::NEVER).is_some(),
             outcome => outcome.is_some(),
+        }
+    }
+
+    /// `successor.note_end(exit)` — its end, by a program that has waited for any child and got
+    /// this one. Whether anything was to be learned from it: not of one that is known to have ended.
+    ///
+    /// [`NetView::reap`](crate::NetView::reap) does so for the one that the table keeps.
+    pub fn note_end(&mut self, exit: Exit) -> bool {
+        if let State::Left | State::Failed(_) = self.state {
+            return false;
+        }
+        // What it has said before counts, and was it not ready, then not even that.
+        self.listen();
+        self.has_ended(exit.into());
+        true
+    }
+
+    /// Closes this end of a channel on which nothing more is said. The other sees that its predecessor
+    /// is gone.
+    pub(crate) fn let_go_of_channel(&mut self) {
+        self.channel = None;
+    }
+
+    /// It has ended, and was reaped.
+    fn has_ended(&mut self, failure: Failure) {
+        match self.state {
+            State::Ending(reason) => self.fail(reason),
+            State::Leaving(_) if failure == Failure::Exited(0) => {
+                self.fail(failure);
+                self.state = State::Left;
+            }
+            _ => self.fail(failure),
         }
     }
 
@@ -422,7 +542,10 @@ impl Successor {
                 continue;
             }
             if let Message::Ready = message {
-                self.state = State::Ready;
+                self.state = match self.canary {
+                    false => State::Ready,
+                    true => State::Leaving(Deadline::after_ms(LAST_MOMENTS_MS)),
+                };
             } else if let Message::End = message {
                 self.channel = None;
                 self.state = State::Closed(Deadline::after_ms(LAST_MOMENTS_MS));

@@ -55,9 +55,30 @@ impl Signals {
     ///
     /// - `signalfd: os error 24` (EMFILE): RLIMIT_NOFILE is reached. The signals stay blocked.
     pub fn new(signals: &[Signal]) -> Result<Signals, Error> {
-        let set = signals.iter().fold(0, |set: SigSet, signal| {
-            set | 1_u64.wrapping_shl((signal.as_raw() as u32).wrapping_sub(1))
-        });
+        Signals::of(set(signals))
+    }
+
+    /// `Signals::all()` — as [`new`](Self::new), with every signal but those that cannot be blocked, and
+    /// those that a process gets by its own doing: SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS and
+    /// SIGTRAP. For pid 1, which passes them on.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub fn all() -> Result<Signals, Error> {
+        const OWN_DOING: [Signal; 7] = [
+            Signal::SEGV,
+            Signal::BUS,
+            Signal::ILL,
+            Signal::FPE,
+            Signal::ABORT,
+            Signal::SYS,
+            Signal::TRAP,
+        ];
+        Signals::of(!set(&OWN_DOING))
+    }
+
+    fn of(set: SigSet) -> Result<Signals, Error> {
         sys::block_signals(set);
         let fd = crate::socket::above_stdio(sys::signalfd(set)?)?;
         Ok(Signals { fd })
@@ -82,6 +103,12 @@ impl Signals {
             uid: info.uid,
         }))
     }
+}
+
+fn set(signals: &[Signal]) -> SigSet {
+    signals.iter().fold(0, |set: SigSet, signal| {
+        set | 1_u64.wrapping_shl((signal.as_raw() as u32).wrapping_sub(1))
+    })
 }
 
 /// Readable when a signal has come.

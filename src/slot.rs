@@ -82,6 +82,11 @@ impl Slot {
         self.fd.as_raw_fd()
     }
 
+    /// The fd is another's from now on, and stays open.
+    pub(crate) fn give_up(&mut self) {
+        self.identity = Identity::UNKNOWN;
+    }
+
     /// Whether the fd is still what was put here. It was closed behind the table's back if not,
     /// and its number may be another's.
     pub(crate) fn is_intact(&self) -> bool {

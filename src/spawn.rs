@@ -3,11 +3,10 @@
 
 mod child;
 
-use core::convert::Infallible;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
 use linux_raw_sys::general as raw;
@@ -25,9 +24,10 @@ use crate::seat;
 use crate::slot::Slot;
 use crate::socket::above_stdio;
 use crate::sys;
+use crate::time::Deadline;
 
-pub(crate) use child::PATH_MAX;
 use child::{EXECUTING, Plan};
+pub(crate) use child::{PATH_MAX, Watch};
 
 /// The kernel's limit for one string (MAX_ARG_STRLEN), with its NUL.
 const STRING_MAX: usize = 128 * 1024;
@@ -188,7 +188,7 @@ pub(crate) fn start(
     channel: Option<BorrowedFd<'_>>,
     seat: Option<BorrowedFd<'_>>,
 ) -> Result<Started, StartError> {
-    go::<NewProcess, _>(program, at_start, changes, sockets, channel, seat)
+    go(false, program, at_start, changes, sockets, channel, seat)
 }
 
 /// Executes the program in place of this one, with these sockets and a channel as [`start`] passes
@@ -200,54 +200,40 @@ pub(crate) fn replace(
     sockets: &[Slot],
     channel: Option<BorrowedFd<'_>>,
     seat: Option<BorrowedFd<'_>>,
-) -> Result<Infallible, StartError> {
-    go::<InPlace, _>(program, at_start, changes, sockets, channel, seat)
-}
-
-/// In which way a program is executed.
-trait Way<T> {
-    fn launch(plan: &mut Plan, start: &Start<'_>) -> Result<T, StartError>;
-}
-
-struct NewProcess;
-
-impl Way<Started> for NewProcess {
-    fn launch(plan: &mut Plan, _: &Start<'_>) -> Result<Started, StartError> {
-        launch(plan)
+) -> StartError {
+    match go(true, program, at_start, changes, sockets, channel, seat) {
+        Err(error) => error,
+        Ok(_) => StartError::Vanished,
     }
 }
 
-struct InPlace;
-
-impl Way<Infallible> for InPlace {
-    fn launch(plan: &mut Plan, start: &Start<'_>) -> Result<Infallible, StartError> {
-        launch_in_place(plan, start.changes.foreign)
-    }
-}
-
-#[inline(always)] // Once in each of the two.
-fn go<W: Way<T>, T>(
+fn go(
+    in_place: bool,
     program: &Program<'_>,
     at_start: &AtStart,
     changes: &Changes<'_>,
     sockets: &[Slot],
     channel: Option<BorrowedFd<'_>>,
     seat: Option<BorrowedFd<'_>>,
-) -> Result<T, StartError> {
+) -> Result<Started, StartError> {
     let mut found = None;
     let channel = channel.map_or(NO_CHANNEL, |channel| channel.as_raw_fd());
     let seat = seat::choose(seat, channel);
-    let start = Start::new(program, at_start, changes, sockets, seat, &mut |error| {
+    let mut start = Start::new(program, at_start, changes, sockets, seat, &mut |error| {
         found.get_or_insert(error);
     });
     if let Some(error) = found {
         return Err(error);
     }
+    start.in_place = in_place;
+    if in_place && start.has_channel() {
+        start.image = changes.rollback.map(|(image, _)| image.as_raw_fd());
+    }
     // SAFETY: the seat belongs to a table that is borrowed mutably.
     let kept = unsafe { seat::occupy(seat, channel)? };
     let started = match start.words() {
-        0..=512 => on_stack::<W, T, 512>(&start),
-        513..=MOST_WORDS => on_stack::<W, T, MOST_WORDS>(&start),
+        0..=512 => on_stack::<512>(&start),
+        513..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
         _ => Err(StartError::TooLarge),
     };
     // SAFETY: as it was kept.
@@ -256,9 +242,9 @@ fn go<W: Way<T>, T>(
 }
 
 #[inline(never)] // The frame is what it is for.
-fn on_stack<W: Way<T>, T, const WORDS: usize>(start: &Start<'_>) -> Result<T, StartError> {
+fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
     let mut memory = [const { Word::uninit() }; WORDS];
-    start.launch::<W, T>(&mut memory)
+    start.launch(&mut memory)
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
@@ -322,6 +308,10 @@ struct Start<'a> {
     sockets: &'a [Slot],
     /// [`NO_CHANNEL`] where it is only asked whether a start is possible.
     channel: c_int,
+    /// It takes the place of this program.
+    in_place: bool,
+    /// What is executed if it comes to nothing then.
+    image: Option<c_int>,
     /// How many strings there are.
     arguments: usize,
     variables: usize,
@@ -377,6 +367,8 @@ impl<'a> Start<'a> {
             search: None,
             sockets,
             channel,
+            in_place: false,
+            image: None,
             arguments: 0,
             variables: 0,
             text: OWN_BYTES + names,
@@ -427,7 +419,7 @@ impl<'a> Start<'a> {
     }
 
     /// Which fd is wanted where: the sockets from 3 up, the channel behind them, behind that what
-    /// is to be executed, and other standard streams.
+    /// is executed if it comes to nothing and what is to be executed, and other standard streams.
     #[inline(never)]
     fn each_move(&self, visit: &mut dyn FnMut(c_int, c_int)) {
         let mut to = FIRST_FD;
@@ -437,6 +429,10 @@ impl<'a> Start<'a> {
         }
         if self.has_channel() {
             visit(self.channel, to);
+            to += 1;
+        }
+        if let Some(image) = self.image {
+            visit(image, to);
             to += 1;
         }
         if let Some(executable) = self.changes.executable {
@@ -449,9 +445,9 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// The sockets, the channel, what is executed, and three standard streams.
+    /// The sockets, the channel, two programs, and three standard streams.
     fn most_moves(&self) -> usize {
-        self.sockets.len() + 5
+        self.sockets.len() + 6
     }
 
     /// How much scratch memory it takes.
@@ -476,6 +472,7 @@ impl<'a> Start<'a> {
     fn close_from(&self) -> u32 {
         self.channel_fd()
             + u32::from(self.has_channel())
+            + u32::from(self.image.is_some())
             + u32::from(self.changes.executable.is_some())
     }
 
@@ -484,12 +481,12 @@ impl<'a> Start<'a> {
     }
 
     /// Lays out all that the child needs in this memory, and does something with it.
-    #[inline(always)] // So that the plan stays where it was made.
-    fn lay_out<T>(
+    #[inline(never)]
+    fn lay_out(
         &self,
         memory: &mut [Word],
-        then: impl FnOnce(&mut Plan) -> Result<T, StartError>,
-    ) -> Result<T, StartError> {
+        then: &mut dyn FnMut(&mut Plan) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
         let mut scratch = Scratch::new(memory, self.text);
         let argv = scratch.words.cast_const().cast();
         for argument in self.args().iter() {
@@ -504,6 +501,7 @@ impl<'a> Start<'a> {
         }
         let mut plan = Plan {
             report: ptr::null_mut(),
+            in_place: self.in_place,
             shares_files: true,
             handlers_cleared: false,
             cut: 0,
@@ -518,6 +516,8 @@ impl<'a> Start<'a> {
                 None => -1,
             },
             ignored: self.at_start.ignored,
+            leads_group: self.changes.group && !self.in_place,
+            namespaces: self.changes.namespaces,
             mask: self.at_start.mask,
             pids,
             path: self.path.as_ptr(),
@@ -534,16 +534,28 @@ impl<'a> Start<'a> {
     }
 
     #[inline(never)]
-    fn launch<W: Way<T>, T>(&self, memory: &mut [Word]) -> Result<T, StartError> {
-        let then = |plan: &mut Plan| match W::launch(plan, self) {
-            // Neither the whole table nor a part of it could be copied in the child.
-            Err(StartError::Failed(error)) if error.operation() == Operation::Unshare => {
-                plan.shares_files = false;
-                W::launch(plan, self)
+    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
+        let mut started = None;
+        self.lay_out(memory, &mut |plan| {
+            let mut launched = self.execute(plan);
+            if let Err(StartError::Failed(error)) = launched {
+                if error.operation() == Operation::Unshare {
+                    // Neither the whole table nor a part of it could be copied in the child.
+                    plan.shares_files = false;
+                    launched = self.execute(plan);
+                }
             }
-            started => started,
-        };
-        self.lay_out(memory, then)
+            started = Some(launched?);
+            Ok(())
+        })?;
+        started.ok_or(StartError::Vanished)
+    }
+
+    fn execute(&self, plan: &mut Plan) -> Result<Started, StartError> {
+        match self.in_place {
+            false => launch(plan),
+            true => Err(launch_in_place(plan, self.changes.foreign)),
+        }
     }
 
     fn directory(&self) -> c_int {
@@ -554,14 +566,16 @@ impl<'a> Start<'a> {
     }
 
     fn weigh(&self, memory: &mut [Word]) -> Result<Load, StartError> {
-        let envp = self.lay_out(memory, |plan| {
+        let mut envp = ptr::null();
+        self.lay_out(memory, &mut |plan| {
             for digits in plan.pids {
                 if !digits.is_null() {
                     // SAFETY: there is room for more digits, and zeros are behind them.
                     unsafe { digits.write_bytes(b'9', LONGEST_PID) };
                 }
             }
-            Ok(plan.envp)
+            envp = plan.envp;
+            Ok(())
         })?;
         // SAFETY: an array of C strings in the memory, or that outlive it.
         let strings = unsafe { Environ::from_raw(envp) }.iter();
@@ -760,7 +774,7 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
 /// The thread has an fd table, a working directory and a mask of its own, so that nothing needs to
 /// be put back when it fails. What it shares are memory and signal handlers, which it leaves
 /// alone.
-fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Infallible, StartError> {
+fn launch_in_place(plan: &mut Plan, foreign: bool) -> StartError {
     let mut report = 0;
     plan.report = &raw mut report;
     let mask = sys::set_signal_mask(!0);
@@ -778,12 +792,11 @@ fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Infallible, StartEr
     }
     let cloned = clone_thread(plan);
     sys::set_signal_mask(mask);
-    cloned?;
-
-    // SAFETY: it lives. Volatile: it was written by another thread.
-    let report = unsafe { plan.report.read_volatile() };
-    let failed = Error::from_word(report).filter(|_| report != EXECUTING);
-    Err(failed.map_or(StartError::Vanished, StartError::Failed))
+    match cloned {
+        Err(error) => StartError::Failed(error),
+        // SAFETY: it lives.
+        Ok(_) => unsafe { failed_in_place(plan.report) },
+    }
 }
 
 /// clone: a thread, which has ended when this returns.
@@ -799,15 +812,124 @@ fn clone_thread(plan: &mut Plan) -> Result<u32, Error> {
     let end = unsafe { (&raw mut stack).add(1) }.cast();
     // SAFETY: as for a process: the stack is free, aligned, and lives until the thread has left
     // it, as this one is suspended until then; so does the plan, which nobody else uses.
-    unsafe {
-        sys::clone(
-            flags as usize,
-            end,
-            ptr::null_mut(),
-            child::run_in_place,
-            argument,
-        )
+    unsafe { sys::clone(flags as usize, end, ptr::null_mut(), child::run, argument) }
+}
+
+/// A thread that executes a program in place of this one later: when it is woken, or when the time
+/// is over.
+#[repr(C)]
+pub(crate) struct Later {
+    stack: Stack,
+    watch: Watch,
+    plan: Plan,
+    report: u32,
+    /// At the end, as most of it is never touched.
+    scratch: [Word; MOST_WORDS],
+}
+
+/// Lays out all that [`replace`] would do with these sockets and this channel, and makes a thread
+/// that waits to do it, with fds of its own.
+///
+/// # Errors
+///
+/// There is no thread.
+///
+/// # Safety
+///
+/// 1. `later` is writable, of no one else, and stays so until the thread has ended, as
+///    [`Later::has_ended`] says; so do the strings of the program.
+pub(crate) unsafe fn arm(
+    later: *mut Later,
+    deadline: Deadline,
+    program: &Program<'_>,
+    at_start: &AtStart,
+    changes: &Changes<'_>,
+    sockets: &[Slot],
+    channel: BorrowedFd<'_>,
+) -> Result<(), StartError> {
+    let mut found = None;
+    let channel = channel.as_raw_fd();
+    let mut start = Start::new(program, at_start, changes, sockets, channel, &mut |error| {
+        found.get_or_insert(error);
+    });
+    if let Some(error) = found {
+        return Err(error);
     }
+    let part = |offset| later.wrapping_byte_add(offset);
+    let stack: *mut Stack = part(offset_of!(Later, stack)).cast();
+    let watch: *mut Watch = part(offset_of!(Later, watch)).cast();
+    let place: *mut Plan = part(offset_of!(Later, plan)).cast();
+    let report: *mut u32 = part(offset_of!(Later, report)).cast();
+    let scratch: *mut Word = part(offset_of!(Later, scratch)).cast();
+    // SAFETY: 1. is the caller's duty.
+    let scratch = unsafe { core::slice::from_raw_parts_mut(scratch, MOST_WORDS) };
+    start.in_place = true;
+    start.lay_out(scratch, &mut |plan| {
+        plan.report = report;
+        // Those of the thread are its own.
+        plan.shares_files = false;
+        // As it was when the program began whose place it takes.
+        plan.mask = sys::current_signal_mask();
+        // SAFETY: 1. is the caller's duty.
+        unsafe { place.write(*plan) };
+        let made = Watch::new(place, deadline.to_ns());
+        // SAFETY: 1. is the caller's duty.
+        unsafe { watch.write(made) };
+        let mask = sys::set_signal_mask(!0);
+        // SAFETY: one past the end of the stack.
+        let end = unsafe { stack.add(1) }.cast();
+        let flags = raw::CLONE_VM | raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
+        // SAFETY: the stack is free, aligned, and lives until the thread has left it, by 1.; so
+        // does all that it looks at.
+        let cloned = unsafe {
+            sys::clone(
+                flags as usize,
+                end,
+                ptr::null_mut(),
+                child::run_later,
+                watch.cast(),
+            )
+        };
+        sys::set_signal_mask(mask);
+        cloned?;
+        Ok(())
+    })
+}
+
+impl Later {
+    /// What the thread and those who wake it share.
+    ///
+    /// # Safety
+    ///
+    /// 1. `later` was [armed](arm).
+    pub(crate) unsafe fn watch<'a>(later: *const Later) -> &'a Watch {
+        let watch: *const Watch = later.wrapping_byte_add(offset_of!(Later, watch)).cast();
+        // SAFETY: 1. is the caller's duty; what is written to it is atomic.
+        unsafe { &*watch }
+    }
+
+    /// Why the program was not executed, once the thread has ended.
+    ///
+    /// # Safety
+    ///
+    /// 1. `later` was [armed](arm), and the thread has ended.
+    pub(crate) unsafe fn error(later: *const Later) -> StartError {
+        let report: *const u32 = later.wrapping_byte_add(offset_of!(Later, report)).cast();
+        // SAFETY: 1. is the caller's duty.
+        unsafe { failed_in_place(report) }
+    }
+}
+
+/// What a thread has reported that did not become the program.
+///
+/// # Safety
+///
+/// 1. `report` is readable, and the thread has ended.
+unsafe fn failed_in_place(report: *const u32) -> StartError {
+    // SAFETY: 1. is the caller's duty. Volatile: it was written by another thread.
+    let report = unsafe { report.read_volatile() };
+    let failed = Error::from_word(report).filter(|_| report != EXECUTING);
+    failed.map_or(StartError::Vanished, StartError::Failed)
 }
 
 /// The child's stack: its calls go three deep, and no signal is delivered on it. Its size keeps
@@ -820,7 +942,7 @@ struct Stack(MaybeUninit<[u8; 8192]>);
 fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
     let mut stack = Stack(MaybeUninit::uninit());
     let mut pidfd: c_int = -1;
-    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
+    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK | plan.namespaces;
     if plan.shares_files {
         flags |= raw::CLONE_FILES;
     }

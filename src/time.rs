@@ -46,6 +46,16 @@ impl Deadline {
         self.remaining_ns().map(|ns| ns.div_ceil(1_000_000))
     }
 
+    /// For another program on this machine.
+    pub(crate) const fn to_ns(self) -> u64 {
+        self.0
+    }
+
+    /// From [`Deadline::to_ns`].
+    pub(crate) const fn from_ns(ns: u64) -> Deadline {
+        Deadline(ns)
+    }
+
     pub(crate) fn remaining_ns(self) -> Option<u64> {
         match self {
             Deadline::NEVER => None,

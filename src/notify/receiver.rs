@@ -78,6 +78,19 @@ impl Receiver {
         let fd = sys::lend(&socket);
         sys::turn_on(fd, SO_PASSCRED)?;
         sys::bind(fd, &SockAddr::AUTOBIND)?;
+        Receiver::from_fd(socket)
+    }
+
+    /// `Receiver::from_fd(socket)` — one that another program has made, whose place this one took:
+    /// those who have its name go on to speak to it.
+    ///
+    /// It owns the fd from then on, and closes it on an error.
+    ///
+    /// # Errors
+    ///
+    /// - `getsockname: os error 22` (EINVAL): it is no such socket.
+    pub fn from_fd(socket: OwnedFd) -> Result<Receiver, Error> {
+        let fd = sys::lend(&socket);
         let mut bytes = AddressBytes::new();
         // A family, a NUL, and the digits.
         let digits = bytes.local(fd)?.get(3..).and_then(<[u8]>::first_chunk);

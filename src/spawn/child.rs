@@ -9,6 +9,7 @@
 
 use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::program::KEPT;
 use crate::sys::{self, Errno, Error, Operation, SigSet};
@@ -18,12 +19,14 @@ pub(super) const EXECUTING: u32 = u32::MAX;
 
 /// All that the child does, prepared by the parent in full. Everything it points to outlives the
 /// child's use of the parent's memory.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Plan {
     /// Where the parent looks for the outcome: [`EXECUTING`], an error as a word, or still 0, when
     /// the child did not come to say anything.
     pub(super) report: *mut u32,
+    /// It is a thread of the process that is to become the successor.
+    pub(super) in_place: bool,
     /// The fd table is the parent's until it is cut.
     pub(super) shares_files: bool,
     /// The kernel has reset the handlers (CLONE_CLEAR_SIGHAND).
@@ -44,6 +47,10 @@ pub(super) struct Plan {
     pub(super) missing_stdio: u32,
     /// Which of [`KEPT`] are ignored, a bit for each.
     pub(super) ignored: u8,
+    /// It gets a process group of its own, and the terminal.
+    pub(super) leads_group: bool,
+    /// Those that the clone makes (CLONE_NEWPID), for the parent.
+    pub(super) namespaces: u32,
     pub(super) mask: SigSet,
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
@@ -64,38 +71,14 @@ pub(crate) const PATH_MAX: usize = 4096;
 /// # Safety
 ///
 /// 1. `plan` points to a `Plan` of which every pointer is valid, and which nobody else uses until
-///    this process has executed another program or ended.
-/// 2. The process is a new one, of which nothing but this runs, with all signals blocked.
+///    this process has executed another program or ended, or this thread has ended.
+/// 2. The process is a new one, of which nothing but this runs, with all signals blocked. In place: the
+///    thread is, with a working directory of its own, and with fds of its own or that it is to get.
 pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
-    // SAFETY: 1. and 2. are the caller's duties.
-    unsafe { carry_out::<false>(plan) };
-    sys::exit(127)
-}
-
-/// As [`run`], in a thread of the process that is to become the successor.
-///
-/// # Safety
-///
-/// 1. As for [`run`].
-/// 2. The thread is a new one, of which nothing but this runs, with all signals blocked; it shares
-///    no fds, or is to get fds of its own; its working directory is its own.
-pub(super) unsafe extern "C" fn run_in_place(plan: *mut c_void) -> ! {
-    // SAFETY: 1. and 2. are the caller's duties.
-    unsafe { carry_out::<true>(plan) };
-    sys::exit_thread()
-}
-
-/// Returns when that has failed, which it has reported.
-///
-/// # Safety
-///
-/// 1. and 2. As for [`run`], or [`run_in_place`].
-#[inline(always)]
-unsafe fn carry_out<const IN_PLACE: bool>(plan: *mut c_void) {
     // SAFETY: 1. is the caller's duty; nobody writes to the plan.
     let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: 1. is the caller's duty.
-    let mut outcome = unsafe { prepare::<IN_PLACE>(plan) };
+    let mut outcome = unsafe { prepare(plan) };
     if outcome.is_ok() {
         // Said first, as nobody is left to say it when it succeeds.
         // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
@@ -107,6 +90,105 @@ unsafe fn carry_out<const IN_PLACE: bool>(plan: *mut c_void) {
         // SAFETY: as above.
         unsafe { plan.report.write_volatile(error.to_word()) };
     }
+    if plan.in_place {
+        sys::exit_thread()
+    }
+    sys::exit(127)
+}
+
+/// What a thread waits for that executes a program later, if at all.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    /// One of the following.
+    state: AtomicU32,
+    /// 0 when the thread has ended, which the kernel writes.
+    thread: AtomicU32,
+    plan: *const Plan,
+    /// On CLOCK_MONOTONIC, in nanoseconds.
+    deadline: u64,
+}
+
+const WAITING: u32 = 0;
+/// The thread ends, and nothing comes of it.
+const CALLED_OFF: u32 = 1;
+/// The program is executed.
+const GO: u32 = 2;
+
+impl Watch {
+    pub(super) const fn new(plan: *const Plan, deadline: u64) -> Watch {
+        Watch {
+            state: AtomicU32::new(WAITING),
+            thread: AtomicU32::new(1),
+            plan,
+            deadline,
+        }
+    }
+
+    /// Lets the program be executed, unless that was called off.
+    pub(crate) fn go(&self) -> bool {
+        self.decide(GO)
+    }
+
+    /// Lets nothing come of it, unless it is too late.
+    pub(crate) fn call_off(&self) -> bool {
+        self.decide(CALLED_OFF)
+    }
+
+    fn decide(&self, state: u32) -> bool {
+        let decided =
+            self.state
+                .compare_exchange(WAITING, state, Ordering::AcqRel, Ordering::Acquire);
+        sys::futex_wake(&self.state);
+        decided.is_ok() || decided == Err(state)
+    }
+
+    /// Waits until the thread has ended, which it does not when the program is executed: then this
+    /// one ends.
+    pub(crate) fn join(&self) {
+        loop {
+            match self.thread.load(Ordering::Acquire) {
+                0 => return,
+                running => sys::futex_wait(&self.thread, running, None),
+            }
+        }
+    }
+
+    /// Waits for what is decided; at the deadline that is [`GO`].
+    fn wait(&self) -> u32 {
+        loop {
+            match self.state.load(Ordering::Acquire) {
+                WAITING => {}
+                decided => return decided,
+            }
+            let left = match self.deadline {
+                u64::MAX => None,
+                deadline => Some(deadline.saturating_sub(sys::monotonic_nanoseconds())),
+            };
+            if left == Some(0) {
+                self.go();
+            } else {
+                sys::futex_wait(&self.state, WAITING, left);
+            }
+        }
+    }
+}
+
+/// As [`run`] in place, when the [`Watch`] at `watch` says so.
+///
+/// # Safety
+///
+/// 1. `watch` points to a `Watch` that lives until the thread has ended, and its plan to a `Plan` as
+///    for [`run`].
+/// 2. As for [`run`] in place, with fds that are its own already.
+pub(super) unsafe extern "C" fn run_later(watch: *mut c_void) -> ! {
+    // SAFETY: 1. is the caller's duty.
+    let watch = unsafe { &*watch.cast::<Watch>() };
+    sys::tell_end_of_thread(&watch.thread);
+    if watch.wait() == GO {
+        // SAFETY: 1. and 2. are the caller's duties.
+        unsafe { run(watch.plan.cast_mut().cast()) }
+    }
+    sys::exit_thread()
 }
 
 /// All up to the execve; else what failed.
@@ -115,7 +197,7 @@ unsafe fn carry_out<const IN_PLACE: bool>(plan: *mut c_void) {
 ///
 /// 1. As for [`run`].
 #[inline(always)]
-unsafe fn prepare<const IN_PLACE: bool>(plan: &Plan) -> Result<(), Error> {
+unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
     if plan.shares_files {
         // SAFETY: the range is cut off a copy: the parent's table keeps its fds.
         let cut = unsafe { sys::close_range(plan.cut, u32::MAX, sys::CLOSE_RANGE_UNSHARE) };
@@ -165,8 +247,15 @@ unsafe fn prepare<const IN_PLACE: bool>(plan: &Plan) -> Result<(), Error> {
         }
     }
 
+    if plan.leads_group {
+        sys::lead_group()?;
+        // Where it is no terminal, or not this session's, there is nothing to have. SIGTTOU, which
+        // is what a process in the background gets for it, is blocked.
+        let _ = sys::set_foreground(0, sys::getpid());
+    }
+
     // In place, handlers are everybody's, and end by themselves.
-    if !IN_PLACE {
+    if !plan.in_place {
         if !plan.handlers_cleared {
             for signal in 1..=sys::SIGNALS {
                 // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.

@@ -9,7 +9,9 @@
 
 use core::ffi::{CStr, c_char, c_int};
 use core::mem::{MaybeUninit, size_of, transmute};
+use core::sync::atomic::AtomicU32;
 
+use linux_raw_sys::prctl::PR_SET_CHILD_SUBREAPER;
 use linux_raw_sys::{general as raw, ioctl, net};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -642,6 +644,11 @@ pub(crate) fn open_directory(path: &[u8]) -> Result<OwnedFd, Error> {
     )
 }
 
+/// openat(AT_FDCWD, path, O_PATH).
+pub(crate) fn open_path(path: &[u8]) -> Result<OwnedFd, Error> {
+    open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_PATH, 0)
+}
+
 /// openat(AT_FDCWD, path, O_RDONLY).
 pub(crate) fn open_to_read(path: &[u8]) -> Result<OwnedFd, Error> {
     open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_RDONLY, 0)
@@ -764,6 +771,29 @@ pub(crate) enum Waited {
 /// waitid(P_PIDFD, or P_PID where that is not known, WEXITED, maybe WNOHANG).
 #[inline(never)]
 pub(crate) fn wait(pid: u32, pidfd: Option<BorrowedFd<'_>>, block: bool) -> Waited {
+    let (mut which, mut id) = (raw::P_PID, pid as usize);
+    if let Some(pidfd) = pidfd {
+        (which, id) = (raw::P_PIDFD, number(pidfd));
+    }
+    loop {
+        match waitid(which, id, block) {
+            // Before Linux 5.4, where there are pidfds already.
+            Err(error) if which != raw::P_PID && error.is(Errno::INVAL) => {
+                (which, id) = (raw::P_PID, pid as usize);
+            }
+            Err(error) => return Waited::Unknown(error),
+            Ok((_, waited)) => return waited,
+        }
+    }
+}
+
+/// waitid(P_ALL, WEXITED | WNOHANG): whichever child has ended, and its pid; 0 when none has.
+pub(crate) fn wait_any() -> Result<(u32, Waited), Error> {
+    waitid(raw::P_ALL, 0, false)
+}
+
+/// waitid(which, id, WEXITED, maybe WNOHANG): whose end it is, or 0.
+fn waitid(which: u32, id: usize, block: bool) -> Result<(u32, Waited), Error> {
     /// `struct siginfo`, in whose first 32 bytes is all that is read here.
     #[repr(C)]
     struct Information {
@@ -779,26 +809,17 @@ pub(crate) fn wait(pid: u32, pidfd: Option<BorrowedFd<'_>>, block: bool) -> Wait
         rest: MaybeUninit::uninit(),
     };
     let at = &raw mut info as usize;
-    let (mut which, mut id) = (raw::P_PID, pid as usize);
-    if let Some(pidfd) = pidfd {
-        (which, id) = (raw::P_PIDFD, number(pidfd));
-    }
     // SAFETY: the information is writable, and no usage is asked for.
-    while let Err(error) = unsafe { run(what, which as usize, [id, at, flags as usize, 0]) } {
-        if which == raw::P_PID || !error.is(Errno::INVAL) {
-            return Waited::Unknown(error);
-        }
-        // Before Linux 5.4, where there are pidfds already.
-        (which, id) = (raw::P_PID, pid as usize);
-    }
+    unsafe { run(what, which as usize, [id, at, flags as usize, 0])? };
     let (code, pid, status) = (info.first[2], info.first[PID], info.first[PID + 2]);
-    if pid == 0 {
+    let waited = if pid == 0 {
         Waited::Running
     } else if code as u32 == raw::CLD_EXITED {
         Waited::Exited(status)
     } else {
         Waited::Killed(status)
-    }
+    };
+    Ok((pid as u32, waited))
 }
 
 /// pidfd_open(pid), which is CLOEXEC (Linux 5.3).
@@ -824,6 +845,15 @@ pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Resu
             unsafe { run(what, pid as usize, [signal, 0, 0]) }
         }
     }
+}
+
+/// kill(-group, signal): to every process of the group.
+pub(crate) fn kill_group(group: u32, signal: u32) -> Result<(), Error> {
+    // The number of a group is positive, and no pid is 1: that would be everybody.
+    if group <= 1 || group > i32::MAX as u32 {
+        return Err(Error::new(Operation::Kill, Errno::SRCH));
+    }
+    kill(group.wrapping_neg(), None, signal)
 }
 
 /// ppoll(fds, remaining): how many of the fds are readable or at their end. The time is in
@@ -935,6 +965,56 @@ pub(crate) fn signalfd(set: super::SigSet) -> Result<OwnedFd, Error> {
     unsafe { open_call(what, u32::MAX as usize, [at, size, flags]) }
 }
 
+/// prctl(PR_SET_CHILD_SUBREAPER, 1).
+pub(crate) fn set_subreaper() -> Result<(), Error> {
+    let what = what(Operation::Prctl, raw::__NR_prctl);
+    // SAFETY: no memory is touched.
+    unsafe { run(what, PR_SET_CHILD_SUBREAPER as usize, [1, 0, 0, 0]) }
+}
+
+/// reboot(LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, command).
+pub(crate) fn reboot(command: u32) -> Result<(), Error> {
+    let what = what(Operation::Reboot, raw::__NR_reboot);
+    let (first, second) = (raw::LINUX_REBOOT_MAGIC1, raw::LINUX_REBOOT_MAGIC2);
+    // SAFETY: it ends this machine, and leaves this process' memory alone.
+    unsafe { run(what, first as usize, [second as usize, command as usize, 0]) }
+}
+
+/// sync(): what was written lies on the disks.
+pub(crate) fn sync() {
+    let what = what(Operation::Write, raw::__NR_sync);
+    // SAFETY: no memory is touched.
+    let _ = unsafe { run(what, 0, []) };
+}
+
+/// epoll_create1(EPOLL_CLOEXEC).
+pub(crate) fn epoll() -> Result<OwnedFd, Error> {
+    let what = what(Operation::EpollCreate, raw::__NR_epoll_create1);
+    // SAFETY: makes a new fd.
+    unsafe { open_call(what, raw::O_CLOEXEC as usize, []) }
+}
+
+/// epoll_ctl(epoll, EPOLL_CTL_ADD or EPOLL_CTL_DEL, fd, EPOLLIN).
+pub(crate) fn epoll_watch(
+    epoll: BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    watched: bool,
+) -> Result<(), Error> {
+    let what = what(Operation::EpollCtl, raw::__NR_epoll_ctl);
+    let event = raw::epoll_event {
+        events: raw::EPOLLIN,
+        data: 0,
+    };
+    let how = if watched {
+        raw::EPOLL_CTL_ADD
+    } else {
+        raw::EPOLL_CTL_DEL
+    };
+    let at = &raw const event as usize;
+    // SAFETY: the event is readable.
+    unsafe { run(what, number(epoll), [how as usize, number(fd), at]) }
+}
+
 // The following are made between clone and execve, in a process that has the parent's memory: no
 // lock, no allocation, no panic, and nothing is owned.
 
@@ -1037,12 +1117,75 @@ pub(crate) fn fchdir(fd: c_int) -> Result<(), Error> {
     unsafe { run(what(Operation::Chdir, raw::__NR_fchdir), fd as usize, []) }
 }
 
+/// setpgid(0, 0): a process group of one's own.
+pub(crate) fn lead_group() -> Result<(), Error> {
+    let what = what(Operation::Setpgid, raw::__NR_setpgid);
+    // SAFETY: no memory is touched.
+    unsafe { run(what, 0, [0]) }
+}
+
+/// ioctl(fd, TIOCSPGRP, group): the terminal's foreground. With SIGTTOU blocked it may be asked for
+/// from the background.
+pub(crate) fn set_foreground(fd: c_int, group: u32) -> Result<(), Error> {
+    let what = what(Operation::Ioctl, raw::__NR_ioctl);
+    let at = &raw const group as usize;
+    // SAFETY: the group is readable.
+    unsafe { run(what, fd as usize, [ioctl::TIOCSPGRP as usize, at]) }
+}
+
 /// openat(AT_FDCWD, path, flags), which becomes the lowest fd that is free.
 pub(crate) fn open_lowest(path: &[u8], flags: u32) -> Result<(), Error> {
     let what = what(Operation::Open, raw::__NR_openat);
     let rest = [c_string(path), flags as usize, 0];
     // SAFETY: a C string.
     unsafe { run(what, raw::AT_FDCWD as usize, rest) }
+}
+
+/// futex(word, FUTEX_WAIT, expected, remaining): until it is woken, or something else is there, or
+/// the time in nanoseconds is over. Not private to this process: the kernel wakes such a one at a
+/// thread's end.
+pub(crate) fn futex_wait(word: &AtomicU32, expected: u32, remaining: Option<u64>) {
+    let what = what(Operation::Futex, raw::__NR_futex);
+    let nanoseconds = remaining.unwrap_or(0);
+    // A word each, on every processor: this is the call with as many bits of seconds.
+    let time = [
+        (nanoseconds / 1_000_000_000).min(i32::MAX as u64) as usize,
+        (nanoseconds % 1_000_000_000) as usize,
+    ];
+    let time = match remaining {
+        Some(_) => &raw const time as usize,
+        None => 0,
+    };
+    let (at, wait) = (word.as_ptr() as usize, raw::FUTEX_WAIT as usize);
+    // SAFETY: the word is readable, and the time null or readable. Whoever waits looks again.
+    let _ = unsafe { run(what, at, [wait, expected as usize, time]) };
+}
+
+/// futex(word, FUTEX_WAKE): everybody who waits.
+pub(crate) fn futex_wake(word: &AtomicU32) {
+    let what = what(Operation::Futex, raw::__NR_futex);
+    let (at, wake) = (word.as_ptr() as usize, raw::FUTEX_WAKE as usize);
+    // SAFETY: no memory is touched.
+    let _ = unsafe { run(what, at, [wake, i32::MAX as usize]) };
+}
+
+/// set_tid_address(word): the kernel writes 0 there, and wakes who waits, when this thread has
+/// ended and this process goes on.
+pub(crate) fn tell_end_of_thread(word: &AtomicU32) {
+    let what = what(Operation::Futex, raw::__NR_set_tid_address);
+    // SAFETY: that it lives as long is the duty of who makes such a thread.
+    let _ = unsafe { run(what, word.as_ptr() as usize, []) };
+}
+
+/// sigaltstack(new, old).
+///
+/// # Safety
+///
+/// 1. `new` and `old` are null, or point to a `stack_t`, whose memory is free as long as it is used.
+pub(super) unsafe fn sigaltstack(new: usize, old: usize) -> Result<(), Error> {
+    let what = what(Operation::Sigaction, raw::__NR_sigaltstack);
+    // SAFETY: 1. is the caller's duty.
+    unsafe { run(what, new, [old]) }
 }
 
 /// rt_sigaction(signal, new, old).

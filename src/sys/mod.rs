@@ -286,6 +286,74 @@ pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<(), Er
     unsafe { sigaction(signal, Some(ignore)) }.map(drop)
 }
 
+/// What a signal does, as it is kept to be restored.
+#[repr(transparent)]
+pub(crate) struct Handler(Sigaction);
+
+/// rt_sigaction(signal, handler): on the stack for handlers, with all signals blocked. What it did
+/// until now is written to `before`.
+///
+/// # Safety
+///
+/// 1. `handler` never returns, and is sound wherever it interrupts something.
+/// 2. `before` is writable.
+pub(crate) unsafe fn set_handler(signal: u32, handler: extern "C" fn(c_int), before: *mut Handler) {
+    let mut new = Sigaction::new(false);
+    new.handler = handler as usize;
+    new.flags = raw::SA_ONSTACK as usize;
+    new.mask = [usize::MAX; MASK_WORDS];
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    {
+        // The kernel makes no frame without it. Nothing returns there.
+        new.flags |= raw::SA_RESTORER as usize;
+        new.restorer = handler as usize;
+    }
+    // SAFETY: 1. and 2. are the caller's duties.
+    let _ = unsafe { calls::rt_sigaction(signal, &raw const new as usize, before as usize) };
+}
+
+/// rt_sigaction(signal, before).
+///
+/// # Safety
+///
+/// 1. `before` was written by [`set_handler`] for this signal.
+pub(crate) unsafe fn restore_handler(signal: u32, before: *const Handler) {
+    // SAFETY: 1. is the caller's duty.
+    let _ = unsafe { calls::rt_sigaction(signal, before as usize, 0) };
+}
+
+/// sigaltstack(stack), unless this thread has one: whether it has this one now.
+///
+/// # Safety
+///
+/// 1. So many bytes are free until [`no_handler_stack`] is called, or this thread has ended.
+pub(crate) unsafe fn set_handler_stack(stack: *mut c_void, size: usize) -> bool {
+    let new = raw::stack_t {
+        ss_sp: stack,
+        ss_flags: 0,
+        ss_size: size as _,
+    };
+    let mut old = new;
+    // SAFETY: `old` is writable.
+    let asked = unsafe { calls::sigaltstack(0, &raw mut old as usize) };
+    if asked.is_err() || old.ss_flags as u32 & raw::SS_DISABLE == 0 {
+        return false;
+    }
+    // SAFETY: 1. is the caller's duty.
+    unsafe { calls::sigaltstack(&raw const new as usize, 0) }.is_ok()
+}
+
+/// sigaltstack(SS_DISABLE).
+pub(crate) fn no_handler_stack() {
+    let none = raw::stack_t {
+        ss_sp: core::ptr::null_mut(),
+        ss_flags: raw::SS_DISABLE as c_int,
+        ss_size: 0,
+    };
+    // SAFETY: no memory is given.
+    let _ = unsafe { calls::sigaltstack(&raw const none as usize, 0) };
+}
+
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.
 #[inline(never)]
 pub(crate) fn monotonic_nanoseconds() -> u64 {

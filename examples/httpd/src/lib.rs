@@ -1,5 +1,5 @@
-//! The parts of `gracenet-httpd` that touch nothing outside: text in a fixed
-//! buffer, HTTP, JSON, the command line, the table of connections. The program around
+//! The parts of `gracenet-httpd` that touch nothing outside: HTTP, JSON, the
+//! command line, the table of connections. The program around
 //! them is in `main.rs`.
 
 #![no_std]
@@ -18,4 +18,5 @@ pub mod args;
 pub mod http;
 pub mod json;
 pub mod table;
-pub mod text;
+
+pub use gracenet_words::text;

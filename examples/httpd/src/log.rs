@@ -2,8 +2,8 @@
 //! generations do not mix.
 
 use gracenet_httpd::text::Text;
+use gracenet_words::report::Report;
 
-use crate::report::Report;
 use crate::sys::{self, Errno};
 
 /// The lines of this process.

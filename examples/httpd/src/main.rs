@@ -70,7 +70,6 @@ mod log;
 mod manager;
 #[cfg_attr(not(feature = "full"), path = "no_page.rs")]
 mod page;
-mod report;
 mod server;
 mod sys;
 
@@ -82,12 +81,12 @@ use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
 use gracenet_start::exit;
+use gracenet_words::report::Report;
 
 use crate::around::{Around, SCRATCH, put_address};
 use crate::connection::Connection;
 use crate::log::Log;
 use crate::manager::{Manager, STORED};
-use crate::report::Report;
 use crate::server::{Server, State};
 use crate::sys::Epoll;
 

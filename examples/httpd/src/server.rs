@@ -8,6 +8,7 @@ use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
 use gracenet_httpd::{FULL, SYSTEMD};
 use gracenet_start::exit;
+use gracenet_words::report::Report;
 use linux_raw_sys::errno::{
     EAGAIN, ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
     ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO,
@@ -18,7 +19,6 @@ use crate::around::Around;
 use crate::connection::Connection;
 use crate::log::{self, Log};
 use crate::manager::Manager;
-use crate::report::Report;
 use crate::sys::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Epoll, Errno};
 
 /// How long accepting rests when the kernel has no room for another socket, if

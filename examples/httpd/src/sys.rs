@@ -10,6 +10,8 @@
 
 use core::mem::{MaybeUninit, offset_of};
 
+use gracenet_words::report::{Report, os_error};
+use gracenet_words::text::Text;
 use linux_raw_sys::errno::{EAGAIN, EBADF, EINTR, EPIPE, EPROTO};
 use linux_raw_sys::general::{
     __NR_close, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid,
@@ -35,6 +37,12 @@ impl Errno {
     pub(crate) const PIPE: Errno = Errno(EPIPE);
     pub(crate) const PROTO: Errno = Errno(EPROTO);
     const BADF: Errno = Errno(EBADF);
+}
+
+impl Report for Errno {
+    fn put(&self, line: &mut Text) {
+        os_error(self.0, line);
+    }
 }
 
 impl From<gracenet::Error> for Errno {

@@ -1,19 +1,17 @@
-//! What went wrong, in words.
+//! Pure. What went wrong, in words.
 //!
 //! The crate's errors can say so themselves, by `Display`. The formatter that
-//! this takes, and the texts for what cannot happen to this program, are 8 KiB, a
-//! quarter of what it may have.
+//! this takes, and the texts for what cannot happen to these programs, are 8 KiB, a
+//! quarter of what they may have.
 
 use gracenet::activation::VariableError;
 use gracenet::notify::NotifyError;
 use gracenet::{Error, Failure, InheritError, ListenError, StartError};
-use gracenet_httpd::SYSTEMD;
-use gracenet_httpd::text::{List, Text};
 
-use crate::sys::Errno;
+use crate::text::{List, Text};
 
 /// An error that a line of the log can carry.
-pub(crate) trait Report {
+pub trait Report {
     /// Appends what has failed, and why: `bind: os error 98`.
     fn put(&self, line: &mut Text);
 }
@@ -63,10 +61,9 @@ impl Words {
     }
 }
 
-impl Report for Errno {
-    fn put(&self, line: &mut Text) {
-        Words::OsError.put(self.0.into(), line);
-    }
+/// `os_error(errno, line)` — Appends the number of an error.
+pub fn os_error(errno: u32, line: &mut Text) {
+    Words::OsError.put(errno.into(), line);
 }
 
 impl Report for Error {
@@ -94,7 +91,7 @@ impl Report for VariableError {
     fn put(&self, line: &mut Text) {
         let (name, at) = (self.name(), self.at() as u64);
         line.push(name);
-        if SYSTEMD && name == "NOTIFY_SOCKET" {
+        if cfg!(feature = "systemd") && name == "NOTIFY_SOCKET" {
             line.push(" is not an address at byte ").number(at);
         } else {
             Words::Variable.put(at, line);

@@ -1,0 +1,303 @@
+//! The way back of a program that took another's place.
+//!
+//! A thread waits with all that it takes to execute the old program again: fds of its own, as they
+//! were at the beginning, and the plan of a start. It does so when it is told to, when the time is
+//! over, or when this program crashes, which handlers for the signals of a crash tell it.
+#![allow(unsafe_code)] // Memory that a thread and signal handlers use; the handlers.
+
+use core::ffi::{c_int, c_void};
+use core::marker::PhantomData;
+use core::mem::{MaybeUninit, offset_of};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+use linux_raw_sys::general as raw;
+use rustix::fd::BorrowedFd;
+use rustix::mm::{self, MapFlags, ProtFlags};
+
+use crate::changes::Changes;
+use crate::error::{During as _, Operation};
+use crate::program::{AtStart, Program};
+use crate::ready::{self, Told};
+use crate::slot::Slot;
+use crate::spawn::{self, Later, StartError, Watch};
+use crate::sys::{self, Handler};
+use crate::time::Deadline;
+
+/// The way back to the program that this one [replaced](crate::NetView::replace), as long as it is
+/// not known that this one is well.
+///
+/// [`NetView::guard`](crate::NetView::guard) makes it. Where this process was replaced with
+/// [`Changes::rollback`], the old program is executed again, in the same process, with the sockets,
+/// arguments and environment of this one:
+///
+/// - at the deadline, unless [`keep`](Self::keep) was called: this program hangs;
+/// - when a thread of this program gets SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS or SIGTRAP by
+///   its own doing, and does not block it: it crashes, or panics and aborts;
+/// - when the guard is dropped, or [`roll_back`](Self::roll_back) is called: it gives up.
+///
+/// The old program finds that it [was rolled back](crate::NetView::was_rolled_back). Its sockets, and
+/// what was lent to this one, are as they were when the guard was made, whatever has been closed
+/// since; connections wait in their queues all the while.
+///
+/// There is no way back from a program that ends before it makes the guard (its dynamic
+/// loader finds a library missing, it is no program that does so), that exits by itself, or that is
+/// killed by SIGKILL, by the kernel for want of memory, or by one of the above while it blocks it or
+/// has a handler of its own for it. That is what a [canary](crate::NetView::start_canary) is for: it
+/// finds out before. Nor is undone what this program has done to files, or to other processes.
+///
+/// Elsewhere a guard does nothing.
+///
+/// # Linux
+///
+/// Until it is decided this process has one thread more, of which no libc knows: calls that want a
+/// single thread (unshare(CLONE_NEWUSER)) fail, and setuid(2) does not reach it.
+#[derive(Debug)]
+#[must_use = "a guard that is dropped goes back to the old program"]
+pub struct Guard<'a> {
+    room: Option<NonNull<Room>>,
+    program: PhantomData<&'a Program<'a>>,
+}
+
+/// The signals of a crash.
+const CRASHES: [u32; 7] = [
+    raw::SIGSEGV,
+    raw::SIGBUS,
+    raw::SIGILL,
+    raw::SIGFPE,
+    raw::SIGABRT,
+    raw::SIGSYS,
+    raw::SIGTRAP,
+];
+
+/// Enough for a handler with all of the registers that there are.
+const HANDLER_STACK: usize = 32 * 1024;
+
+/// What must stay where it is.
+#[repr(C, align(16))]
+struct Room {
+    handler_stack: MaybeUninit<[u8; HANDLER_STACK]>,
+    /// What was there before.
+    handlers: [Handler; CRASHES.len()],
+    has_handler_stack: bool,
+    later: Later,
+}
+
+/// Where the handlers find it. There can be only one at a time: signals are the process'.
+static ARMED: AtomicPtr<Room> = AtomicPtr::new(ptr::null_mut());
+
+impl<'a> Guard<'a> {
+    /// A guard that does nothing.
+    pub(crate) const NONE: Guard<'a> = Guard {
+        room: None,
+        program: PhantomData,
+    };
+
+    /// Arms it.
+    pub(crate) fn new(
+        program: &Program<'a>,
+        at_start: &AtStart,
+        generation: u32,
+        sockets: &[Slot],
+        image: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> Result<Guard<'a>, StartError> {
+        let told = Told {
+            generation: generation.saturating_add(1),
+            rolled_back: true,
+            at_start: Some(*at_start),
+            ..Told::default()
+        };
+        let (_ours, theirs) = ready::channel(&told)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        // SAFETY: new memory, wherever there is some.
+        let room = unsafe {
+            mm::mmap_anonymous(ptr::null_mut(), size_of::<Room>(), protection, flags)
+                .during(Operation::Mmap)?
+        };
+        let room: *mut Room = room.cast();
+        let taken =
+            ARMED.compare_exchange(ptr::null_mut(), room, Ordering::AcqRel, Ordering::Acquire);
+        let changes = Changes::new().executable(image);
+        let armed = match taken {
+            Err(_) => Err(StartError::InProgress),
+            // SAFETY: it is new, and is unmapped only when the thread has ended.
+            Ok(_) => unsafe {
+                spawn::arm(
+                    later(room),
+                    deadline,
+                    program,
+                    at_start,
+                    &changes,
+                    sockets,
+                    sys::lend(&theirs),
+                )
+            },
+        };
+        if let Err(error) = armed {
+            if taken.is_ok() {
+                ARMED.store(ptr::null_mut(), Ordering::Release);
+            }
+            // SAFETY: there is no thread, and nobody else knows of it.
+            unsafe { unmap(room) };
+            return Err(error);
+        }
+        // SAFETY: it is mapped, and nobody else uses these parts of it.
+        unsafe { set_handlers(room) };
+        Ok(Guard {
+            room: NonNull::new(room),
+            program: PhantomData,
+        })
+    }
+
+    /// Whether there is a way back.
+    pub const fn is_armed(&self) -> bool {
+        self.room.is_some()
+    }
+
+    /// `guard.keep()` — this program stays: the old one is forgotten, and what the guard has taken is
+    /// given back.
+    ///
+    /// Does not return when the deadline passes at that very moment.
+    pub fn keep(mut self) {
+        if let Some(room) = self.room.take() {
+            let room = room.as_ptr();
+            // SAFETY: it is armed. First, so that a crash from now on is one as it was before.
+            unsafe { restore_handlers(room) };
+            // SAFETY: as above.
+            let watch = unsafe { watch(room) };
+            watch.call_off();
+            // SAFETY: as above; the thread has ended, or ends with this one.
+            unsafe { leave(room, watch) };
+        }
+    }
+
+    /// `guard.roll_back()` — goes back to the old program, and returns only when that fails, or
+    /// where there is none, with the reason.
+    pub fn roll_back(mut self) -> StartError {
+        self.go_back()
+    }
+
+    fn go_back(&mut self) -> StartError {
+        let Some(room) = self.room.take() else {
+            return StartError::NoProgram;
+        };
+        let room = room.as_ptr();
+        // SAFETY: it is armed.
+        let watch = unsafe { watch(room) };
+        watch.go();
+        watch.join();
+        // SAFETY: as above, and the thread has ended.
+        let error = unsafe { Later::error(later(room)) };
+        // SAFETY: it is armed.
+        unsafe { restore_handlers(room) };
+        // SAFETY: as above, and the thread has ended.
+        unsafe { leave(room, watch) };
+        error
+    }
+}
+
+/// Goes back to the old program.
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if self.room.is_some() {
+            self.go_back();
+        }
+    }
+}
+
+// The parts of a room, which are never borrowed together.
+
+fn later(room: *mut Room) -> *mut Later {
+    room.wrapping_byte_add(offset_of!(Room, later)).cast()
+}
+
+fn handler_stack(room: *mut Room) -> *mut c_void {
+    room.wrapping_byte_add(offset_of!(Room, handler_stack))
+        .cast()
+}
+
+fn has_handler_stack(room: *mut Room) -> *mut bool {
+    room.wrapping_byte_add(offset_of!(Room, has_handler_stack))
+        .cast()
+}
+
+/// Each signal of a crash, and what it did before.
+fn handlers(room: *mut Room) -> impl Iterator<Item = (u32, *mut Handler)> {
+    let first: *mut Handler = room.wrapping_byte_add(offset_of!(Room, handlers)).cast();
+    let places = (0..).map(move |index| first.wrapping_add(index));
+    CRASHES.into_iter().zip(places)
+}
+
+/// # Safety
+///
+/// 1. The room is armed, and not left.
+unsafe fn watch<'a>(room: *mut Room) -> &'a Watch {
+    // SAFETY: 1. is the caller's duty.
+    unsafe { Later::watch(later(room)) }
+}
+
+/// Waits for the end of the thread, and gives back the room.
+///
+/// # Safety
+///
+/// 1. The room is armed, its handlers are restored, and nobody uses it any more.
+unsafe fn leave(room: *mut Room, watch: &Watch) {
+    watch.join();
+    ARMED.store(ptr::null_mut(), Ordering::Release);
+    // SAFETY: 1. is the caller's duty, and the thread has ended.
+    unsafe { unmap(room) };
+}
+
+/// # Safety
+///
+/// 1. Nobody uses the room any more.
+unsafe fn unmap(room: *mut Room) {
+    // SAFETY: 1. is the caller's duty; it was mapped as one.
+    let _ = unsafe { mm::munmap(room.cast(), size_of::<Room>()) };
+}
+
+/// # Safety
+///
+/// 1. The room is mapped, and nobody else uses its handlers and their stack.
+unsafe fn set_handlers(room: *mut Room) {
+    // A stack that has overflowed has no room for a handler.
+    // SAFETY: 1. is the caller's duty; it is given back before the room is.
+    let has_stack = unsafe { sys::set_handler_stack(handler_stack(room), HANDLER_STACK) };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { has_handler_stack(room).write(has_stack) };
+    for (signal, before) in handlers(room) {
+        // SAFETY: 1. is the caller's duty. It never returns to what has crashed.
+        unsafe { sys::set_handler(signal, crashed, before) };
+    }
+}
+
+/// # Safety
+///
+/// 1. The room is armed.
+unsafe fn restore_handlers(room: *mut Room) {
+    for (signal, before) in handlers(room) {
+        // SAFETY: 1. is the caller's duty.
+        unsafe { sys::restore_handler(signal, before) };
+    }
+    // SAFETY: 1. is the caller's duty.
+    if unsafe { has_handler_stack(room).read() } {
+        sys::no_handler_stack();
+    }
+}
+
+/// Runs in the thread that has crashed. What it has left behind is nobody's any more.
+extern "C" fn crashed(signal: c_int) {
+    let room = ARMED.load(Ordering::Acquire);
+    if !room.is_null() {
+        // SAFETY: it is armed as long as it is there; handlers are restored before it is left.
+        let watch = unsafe { watch(room) };
+        if watch.go() {
+            watch.join();
+        }
+    }
+    // The old program could not be executed. As pid 1 this process is not ended by a signal that
+    // has no handler.
+    sys::exit(signal.wrapping_add(128));
+}
