@@ -21,7 +21,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
-use super::{Fds, in_time, program};
+use super::{Fds, in_time, program, until_gone};
 
 /// For tests that look at the fd table of the process they share, or change what is common to it.
 pub fn alone() -> MutexGuard<'static, ()> {
@@ -157,6 +157,8 @@ impl<'a> Witness<'a> {
         tell(self.report, "next");
         let next = Witness::up(self.report);
         assert_eq!(next.say("ready"), "ok");
+        // One that hears of it only when the next has ended, too, takes that for a failure.
+        until_gone(self.pid);
         next
     }
 
