@@ -29,7 +29,7 @@ use crate::rollback::Guard;
 use crate::seat;
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
-use crate::spawn::{self, StartError};
+use crate::spawn::{self, StartError, Started};
 use crate::sys::{self, AddressBytes};
 use crate::time::Deadline;
 
@@ -669,16 +669,12 @@ impl NetView {
     /// # Errors
     ///
     /// As for [`start_process`](Self::start_process), but for what is in progress.
-    #[inline(never)]
     pub fn spawn(
         &mut self,
         program: &Program<'_>,
         changes: &Changes<'_>,
     ) -> Result<Successor, StartError> {
-        let (ours, started) =
-            self.with_channel(program, changes, false, |at_start, slots, channel, seat| {
-                spawn::start(program, at_start, changes, slots, channel, seat)
-            })?;
+        let (ours, started) = self.execute(false, program, changes)?;
         let (pid, pidfd) = (started.pid, started.pidfd);
         Ok(Successor::new(pid, pidfd, ours, changes.canary))
     }
@@ -728,30 +724,19 @@ impl NetView {
         if self.is_being_replaced() {
             return StartError::InProgress;
         }
-        let replaced =
-            self.with_channel(program, changes, true, |at_start, slots, channel, seat| {
-                let why = spawn::replace(program, at_start, changes, slots, channel, seat);
-                Err::<(), _>(why)
-            });
+        let replaced = self.execute(true, program, changes);
         replaced.err().unwrap_or(StartError::Vanished)
     }
 
-    /// Does something with what the signals were like at the start, the table and the fds that are
-    /// lent beside it, a successor's end of a new channel, and the seat for that; returns our end
-    /// as well. Without a channel for a foreign program.
-    #[inline(always)]
-    fn with_channel<T>(
+    /// Executes the program in a process of its own or in place of this one, with the table and what
+    /// is lent beside it: our end of its channel, which a foreign one has not, and the process.
+    #[inline(never)]
+    fn execute(
         &mut self,
+        in_place: bool,
         program: &Program<'_>,
         changes: &Changes<'_>,
-        in_place: bool,
-        act: impl FnOnce(
-            &AtStart,
-            &[Slot],
-            Option<BorrowedFd<'_>>,
-            Option<BorrowedFd<'_>>,
-        ) -> Result<T, StartError>,
-    ) -> Result<(Option<OwnedFd>, T), StartError> {
+    ) -> Result<(Option<OwnedFd>, Started), StartError> {
         let Table { state, slots } = &mut self.0;
         let next = state.generation.saturating_add(1);
         let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
@@ -774,7 +759,8 @@ impl NetView {
             lend(slots, changes.lent)?;
         }
         let channel = theirs.as_ref().map(sys::lend);
-        let done = act(at_start, slots, channel, state.seat());
+        let seat = state.seat();
+        let done = spawn::start(in_place, program, at_start, changes, slots, channel, seat);
         if !changes.lent.is_empty() {
             take_back(slots, kept);
         }

@@ -180,34 +180,10 @@ impl<'m> Scratch<'m> {
 /// All that it needs lies on this thread's stack, which is suspended until the successor has
 /// executed its program. How much that is depends on the environment: a small one, which is the
 /// rule, takes 4 KiB.
+///
+/// In place, it is executed instead of this program, and only ever returns an error, after which
+/// everything is as it was.
 pub(crate) fn start(
-    program: &Program<'_>,
-    at_start: &AtStart,
-    changes: &Changes<'_>,
-    sockets: &[Slot],
-    channel: Option<BorrowedFd<'_>>,
-    seat: Option<BorrowedFd<'_>>,
-) -> Result<Started, StartError> {
-    go(false, program, at_start, changes, sockets, channel, seat)
-}
-
-/// Executes the program in place of this one, with these sockets and a channel as [`start`] passes
-/// them. Only ever returns an error, after which everything is as it was.
-pub(crate) fn replace(
-    program: &Program<'_>,
-    at_start: &AtStart,
-    changes: &Changes<'_>,
-    sockets: &[Slot],
-    channel: Option<BorrowedFd<'_>>,
-    seat: Option<BorrowedFd<'_>>,
-) -> StartError {
-    match go(true, program, at_start, changes, sockets, channel, seat) {
-        Err(error) => error,
-        Ok(_) => StartError::Vanished,
-    }
-}
-
-fn go(
     in_place: bool,
     program: &Program<'_>,
     at_start: &AtStart,
@@ -225,9 +201,11 @@ fn go(
     if let Some(error) = found {
         return Err(error);
     }
-    start.in_place = in_place;
-    if in_place && start.has_channel() {
-        start.image = changes.rollback.map(|(image, _)| image.as_raw_fd());
+    if in_place {
+        start.execute = launch_in_place;
+        if start.has_channel() {
+            start.image = changes.rollback.map(|(image, _)| image.as_raw_fd());
+        }
     }
     // SAFETY: the seat belongs to a table that is borrowed mutably.
     let kept = unsafe { seat::occupy(seat, channel)? };
@@ -297,6 +275,10 @@ const LONGEST_PID: usize = 7;
 /// In place of a channel, where nothing is moved.
 const NO_CHANNEL: c_int = -1;
 
+/// Executes what a plan says, in a process of its own or in place; the flag says that the program is
+/// a foreign one.
+type Execute = fn(&mut Plan, bool) -> Result<Started, StartError>;
+
 /// What is to be started.
 struct Start<'a> {
     program: &'a Program<'a>,
@@ -308,9 +290,9 @@ struct Start<'a> {
     sockets: &'a [Slot],
     /// [`NO_CHANNEL`] where it is only asked whether a start is possible.
     channel: c_int,
-    /// It takes the place of this program.
-    in_place: bool,
-    /// What is executed if it comes to nothing then.
+    /// In which way it is executed.
+    execute: Execute,
+    /// What is executed if it takes the place of this program, and comes to nothing.
     image: Option<c_int>,
     /// How many strings there are.
     arguments: usize,
@@ -367,7 +349,7 @@ impl<'a> Start<'a> {
             search: None,
             sockets,
             channel,
-            in_place: false,
+            execute: launch,
             image: None,
             arguments: 0,
             variables: 0,
@@ -501,7 +483,7 @@ impl<'a> Start<'a> {
         }
         let mut plan = Plan {
             report: ptr::null_mut(),
-            in_place: self.in_place,
+            in_place: false,
             shares_files: true,
             handlers_cleared: false,
             cut: 0,
@@ -516,7 +498,7 @@ impl<'a> Start<'a> {
                 None => -1,
             },
             ignored: self.at_start.ignored,
-            leads_group: self.changes.group && !self.in_place,
+            leads_group: self.changes.group,
             namespaces: self.changes.namespaces,
             mask: self.at_start.mask,
             pids,
@@ -535,27 +517,22 @@ impl<'a> Start<'a> {
 
     #[inline(never)]
     fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
-        let mut started = None;
+        let mut started = Err(StartError::Vanished);
         self.lay_out(memory, &mut |plan| {
-            let mut launched = self.execute(plan);
-            if let Err(StartError::Failed(error)) = launched {
-                if error.operation() == Operation::Unshare {
+            loop {
+                started = (self.execute)(plan, self.changes.foreign);
+                match started {
                     // Neither the whole table nor a part of it could be copied in the child.
-                    plan.shares_files = false;
-                    launched = self.execute(plan);
+                    Err(StartError::Failed(error))
+                        if error.operation() == Operation::Unshare && plan.shares_files =>
+                    {
+                        plan.shares_files = false;
+                    }
+                    _ => return Ok(()),
                 }
             }
-            started = Some(launched?);
-            Ok(())
         })?;
-        started.ok_or(StartError::Vanished)
-    }
-
-    fn execute(&self, plan: &mut Plan) -> Result<Started, StartError> {
-        match self.in_place {
-            false => launch(plan),
-            true => Err(launch_in_place(plan, self.changes.foreign)),
-        }
+        started
     }
 
     fn directory(&self) -> c_int {
@@ -743,7 +720,7 @@ fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
 }
 
 /// Clones, waits until the child has executed its program or is gone, and says which.
-fn launch(plan: &mut Plan) -> Result<Started, StartError> {
+fn launch(plan: &mut Plan, _: bool) -> Result<Started, StartError> {
     let mut report = 0;
     plan.report = &raw mut report;
     // No handler of ours may run in the child, which shares our memory.
@@ -774,7 +751,9 @@ fn launch(plan: &mut Plan) -> Result<Started, StartError> {
 /// The thread has an fd table, a working directory and a mask of its own, so that nothing needs to
 /// be put back when it fails. What it shares are memory and signal handlers, which it leaves
 /// alone.
-fn launch_in_place(plan: &mut Plan, foreign: bool) -> StartError {
+fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Started, StartError> {
+    plan.in_place = true;
+    plan.leads_group = false;
     let mut report = 0;
     plan.report = &raw mut report;
     let mask = sys::set_signal_mask(!0);
@@ -792,11 +771,10 @@ fn launch_in_place(plan: &mut Plan, foreign: bool) -> StartError {
     }
     let cloned = clone_thread(plan);
     sys::set_signal_mask(mask);
-    match cloned {
-        Err(error) => StartError::Failed(error),
-        // SAFETY: it lives.
-        Ok(_) => unsafe { failed_in_place(plan.report) },
-    }
+    cloned?;
+
+    // SAFETY: it lives.
+    Err(unsafe { failed_in_place(plan.report) })
 }
 
 /// clone: a thread, which has ended when this returns.
@@ -849,7 +827,7 @@ pub(crate) unsafe fn arm(
 ) -> Result<(), StartError> {
     let mut found = None;
     let channel = channel.as_raw_fd();
-    let mut start = Start::new(program, at_start, changes, sockets, channel, &mut |error| {
+    let start = Start::new(program, at_start, changes, sockets, channel, &mut |error| {
         found.get_or_insert(error);
     });
     if let Some(error) = found {
@@ -863,9 +841,9 @@ pub(crate) unsafe fn arm(
     let scratch: *mut Word = part(offset_of!(Later, scratch)).cast();
     // SAFETY: 1. is the caller's duty.
     let scratch = unsafe { core::slice::from_raw_parts_mut(scratch, MOST_WORDS) };
-    start.in_place = true;
     start.lay_out(scratch, &mut |plan| {
         plan.report = report;
+        plan.in_place = true;
         // Those of the thread are its own.
         plan.shares_files = false;
         // As it was when the program began whose place it takes.
