@@ -8,7 +8,7 @@ use crate::workspace::Workspace;
 
 /// Runs every test that there is.
 pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
-    for package in ["gracenet", "xtask"] {
+    for package in ["gracenet", "xtask", "gracenet-spawner"] {
         step::run(workspace.cargo(["test", "-p"]).arg(package))?;
     }
     // What the feature adds. That it changes nothing of the rest is shown by the units.

@@ -99,7 +99,7 @@ fn owned(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// Up to the hard limit, which must have room for so many.
-fn raise_limit(fds: usize) -> io::Result<()> {
+pub(crate) fn raise_limit(fds: usize) -> io::Result<()> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -12,8 +12,11 @@
 //! `spawner PROGRAM instructions SOCKETS...`: how many instructions a `start_process` takes with so
 //! many sockets, a line each, and ends.
 //!
+//! What it inherits makes no difference to either.
+//!
 //! What goes wrong is said on stderr, and ends it with status 1.
 
+mod fresh;
 mod instructions;
 mod load;
 mod methods;
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
+    fresh::forget_inherited()?;
     let mut arguments = env::args_os().skip(1);
     let program = arguments.next().ok_or("no program")?;
     let program = CString::new(program.into_vec())?;

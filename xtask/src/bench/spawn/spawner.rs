@@ -36,9 +36,6 @@ impl Spawner {
         let mut child = Command::new(spawner)
             .arg(program)
             .args([bytes.to_string(), size.fds.to_string()])
-            // A small environment, and the same whoever runs this.
-            .env_clear()
-            .envs([("PATH", "/usr/bin:/bin"), ("LANG", "C.UTF-8")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
