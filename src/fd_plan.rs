@@ -9,13 +9,6 @@ pub(crate) struct Move {
 }
 
 impl Move {
-    /// Carried out, and looked at no more.
-    const DONE: Move = Move { from: -1, to: -1 };
-
-    fn is_done(self) -> bool {
-        self == Move::DONE
-    }
-
     /// It overwrites nothing and only loses its CLOEXEC flag. dup2 of an fd onto itself leaves
     /// the flag, and dup3 refuses.
     pub(crate) fn stays(self) -> bool {
@@ -23,55 +16,85 @@ impl Move {
     }
 }
 
-/// How many steps [`plan`] emits for `moves` moves at most: each ring needs one more than it has
-/// members, and has two.
-pub(crate) const fn max_steps(moves: usize) -> usize {
-    moves + moves / 2
+/// What is to be found at one number in a successor.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Place {
+    /// The fd that is to be here, or [`NOTHING`].
+    from: i32,
+    /// How many other places still want what is here now.
+    wanted_by: u32,
 }
 
-/// Orders `pending` so that each step, done by dup3 or where it [stays](Move::stays) by clearing
-/// CLOEXEC, finds its source untouched.
+impl Place {
+    pub(crate) const EMPTY: Place = Place::of(NOTHING);
+
+    pub(crate) const fn of(from: i32) -> Place {
+        Place { from, wanted_by: 0 }
+    }
+}
+
+const NOTHING: i32 = i32::MIN;
+
+/// How many steps [`plan`] emits for so many places at most: each ring needs one more than it has
+/// members, and has two.
+pub(crate) const fn max_steps(places: usize) -> usize {
+    places + places / 2
+}
+
+/// Orders what fills `places`, of which the first is number 0, so that each step, done by dup3 or
+/// where it [stays](Move::stays) by clearing CLOEXEC, finds its source untouched.
 ///
-/// Targets are distinct; several moves may have one source. `scratch` is a number that is neither
-/// source nor target, and is left open when it was needed. `pending` is used up.
-pub(crate) fn plan(pending: &mut [Move], scratch: i32, emit: &mut dyn FnMut(Move)) {
-    loop {
-        let mut left = None;
-        let mut progress = false;
-        for index in 0..pending.len() {
-            let Some(next) = pending.get(index).copied().filter(|next| !next.is_done()) else {
-                continue;
-            };
-            let still_needed =
-                |other: &Move| !other.is_done() && !other.stays() && other.from == next.to;
-            if next.stays() || !pending.iter().any(still_needed) {
-                emit(next);
-                if let Some(done) = pending.get_mut(index) {
-                    *done = Move::DONE;
-                }
-                progress = true;
-            } else {
-                left = Some(next.from);
-            }
+/// Several places may have one source. The number behind the last place is overwritten and left
+/// open where that is needed. `places` is used up. The work grows with their number, and no faster.
+pub(crate) fn plan(places: &mut [Place], emit: &mut dyn FnMut(Move)) {
+    let aside = places.len() as i32;
+    for to in 0..aside {
+        let Some(place) = at(places, to) else { return };
+        let from = place.from;
+        if from == to {
+            place.from = NOTHING;
+            emit(Move { from, to });
+        } else if let Some(source) = at(places, from) {
+            source.wanted_by = source.wanted_by.wrapping_add(1);
         }
-        let Some(source) = left else { return };
-        if !progress {
-            // Only rings are left. One of their fds steps aside.
-            emit(Move {
-                from: source,
-                to: scratch,
-            });
-            for other in pending.iter_mut().filter(|other| other.from == source) {
-                other.from = scratch;
+    }
+    for turn in 0..2 * aside {
+        // In the second round only rings are left, all of their members wanted by one other.
+        let may_step_aside = turn >= aside;
+        let mut to = if may_step_aside { turn - aside } else { turn };
+        // Each step frees its source, once nobody else wants it.
+        while let Some(place) = at(places, to) {
+            let from = place.from;
+            let steps_aside = place.wanted_by != 0;
+            if from == NOTHING || steps_aside && !may_step_aside {
+                break;
+            }
+            (place.from, to) = if steps_aside {
+                (aside, aside)
+            } else {
+                (NOTHING, to)
+            };
+            emit(Move { from, to });
+            to = from;
+            if let Some(source) = at(places, from) {
+                source.wanted_by = source.wanted_by.wrapping_sub(1);
             }
         }
     }
+}
+
+fn at(places: &mut [Place], number: i32) -> Option<&mut Place> {
+    #[cfg(test)]
+    tests::LOOKS.set(tests::LOOKS.get() + 1);
+    places.get_mut(number as usize)
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
     use super::*;
+    use std::cell::Cell;
     use std::vec::Vec;
 
     /// A table: which file each number has, and whether it is CLOEXEC.
@@ -85,10 +108,27 @@ mod tests {
         }
     }
 
-    const SCRATCH: i32 = 20;
+    std::thread_local! {
+        /// How often a place was looked at.
+        pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
+    }
 
-    fn run(sources: &[i32], first: i32) -> usize {
-        let mut table = Table(std::vec![None; SCRATCH as usize + 1]);
+    /// What fills a table from `first` on with these.
+    fn steps(sources: &[i32], first: usize) -> Vec<Move> {
+        let mut places = std::vec![Place::EMPTY; first];
+        places.extend(sources.iter().copied().map(Place::of));
+        let mut steps = Vec::new();
+        LOOKS.set(0);
+        plan(&mut places, &mut |step| steps.push(step));
+        assert!(steps.len() <= max_steps(places.len()), "{steps:?}");
+        // Two of each place to count who wants it, two to end a chain there, and two for each step.
+        let looks = LOOKS.get();
+        assert!(looks <= 7 * places.len(), "{looks} looks: {sources:?}");
+        steps
+    }
+
+    fn run(sources: &[i32], first: usize) -> usize {
+        let mut table = Table(std::vec![None; 21]);
         for (file, fd) in sources.iter().enumerate() {
             // The same number twice is the same file twice.
             if table.0[*fd as usize].is_none() {
@@ -99,23 +139,13 @@ mod tests {
             .iter()
             .map(|fd| table.0[*fd as usize].unwrap().0)
             .collect();
-        let mut moves: Vec<Move> = sources
-            .iter()
-            .zip(first..)
-            .map(|(from, to)| Move { from: *from, to })
-            .collect();
-        let mut steps = Vec::new();
-        plan(&mut moves, SCRATCH, &mut |step| steps.push(step));
-        assert!(
-            steps.len() <= max_steps(sources.len()),
-            "{sources:?}: {steps:?}"
-        );
+        let steps = steps(sources, first);
         for step in &steps {
             table.carry_out(*step);
         }
         for (fd, file) in (first..).zip(wanted) {
             assert_eq!(
-                table.0[fd as usize],
+                table.0[fd],
                 Some((file, false)),
                 "fd {fd} of {sources:?}: {steps:?}"
             );
@@ -172,5 +202,32 @@ mod tests {
         assert_eq!(run(&[4, 3], 3), 3);
         assert_eq!(run(&[4, 3, 6, 5], 3), 6);
         assert_eq!(run(&[4, 5, 3], 3), 4);
+    }
+
+    /// What is behind the last place is wanted first, and overwritten then.
+    #[test]
+    fn ring_steps_aside_to_where_another_came_from() {
+        assert_eq!(run(&[4, 3, 6], 3), 4);
+        assert_eq!(run(&[6, 5, 4], 3), 4);
+    }
+
+    #[test]
+    fn work_grows_with_the_places_and_no_faster() {
+        const COUNT: usize = 10_000;
+        let last = COUNT - 1;
+        let arranged = |from: &dyn Fn(usize) -> usize| {
+            let sources: Vec<_> = (0..COUNT).map(|to| from(to) as i32).collect();
+            steps(&sources, 0).len()
+        };
+        assert_eq!(arranged(&|to| to), COUNT);
+        assert_eq!(arranged(&|to| to + 1), COUNT);
+        assert_eq!(arranged(&|to| to + COUNT), COUNT);
+        assert_eq!(arranged(&|to| to.saturating_sub(1)), COUNT);
+        assert_eq!(arranged(&|_| last), COUNT);
+        assert_eq!(arranged(&|to| to / 2), COUNT);
+        assert_eq!(arranged(&|to| (to + 1) % COUNT), COUNT + 1);
+        assert_eq!(arranged(&|to| (to + last) % COUNT), COUNT + 1);
+        assert_eq!(arranged(&|to| (to + 100) % COUNT), COUNT + 100);
+        assert_eq!(arranged(&|to| last - to), max_steps(COUNT));
     }
 }

@@ -18,7 +18,7 @@ use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
 use crate::changes::Changes;
 use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
-use crate::fd_plan::{self, Move};
+use crate::fd_plan::{self, Move, Place};
 use crate::program::{AtStart, Program};
 use crate::seat;
 use crate::slot::Slot;
@@ -427,11 +427,6 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// The sockets, the channel, two programs, and three standard streams.
-    fn most_moves(&self) -> usize {
-        self.sockets.len() + 6
-    }
-
     /// How much scratch memory it takes.
     fn words(&self) -> usize {
         // The null pointers at the ends, and the text rounded up.
@@ -441,7 +436,8 @@ impl<'a> Start<'a> {
         } else {
             0
         };
-        let fds = MOVE_WORDS * (self.most_moves() + fd_plan::max_steps(self.most_moves()));
+        let places = self.close_from() as usize;
+        let fds = MOVE_WORDS * (places + fd_plan::max_steps(places));
         self.arguments + self.variables + ends + path + fds + self.text / size_of::<Word>()
     }
 
@@ -622,34 +618,33 @@ impl<'a> Start<'a> {
     /// Which fd moves where, in an order in which nothing is overwritten that is still needed.
     #[inline(never)]
     fn fds(&self, scratch: &mut Scratch<'_>, plan: &mut Plan) -> Result<(), StartError> {
-        let pending = scratch
-            .take_words(MOVE_WORDS * self.most_moves())
-            .cast::<Move>();
-        let most = fd_plan::max_steps(self.most_moves());
-        let steps = scratch.take_words(MOVE_WORDS * most).cast::<Move>();
-        if pending.is_null() || steps.is_null() {
+        let count = self.close_from() as usize;
+        let most = fd_plan::max_steps(count);
+        let places = scratch
+            .take_words(MOVE_WORDS * (count + most))
+            .cast::<Place>();
+        if places.is_null() {
             return Err(StartError::TooLarge);
         }
-        let mut count = 0;
+        // SAFETY: within what was taken.
+        let steps = unsafe { places.add(count) }.cast::<Move>();
+        for number in 0..count {
+            // SAFETY: there is room for so many.
+            let at = unsafe { places.add(number) };
+            // SAFETY: as above, and aligned as a word is.
+            unsafe { at.write(Place::EMPTY) };
+        }
+        // SAFETY: so many have been written.
+        let places = unsafe { core::slice::from_raw_parts_mut(places, count) };
         let mut last = self.directory().max(2);
         self.each_move(&mut |from, to| {
-            if count < self.most_moves() {
-                // SAFETY: there is room for so many.
-                let at = unsafe { pending.add(count) };
-                // SAFETY: as above, and aligned as a word is.
-                unsafe { at.write(Move { from, to }) };
-                count += 1;
+            if let Some(place) = places.get_mut(to as usize) {
+                *place = Place::of(from);
                 last = last.max(from);
             }
         });
-        // SAFETY: so many have been written.
-        let pending = unsafe { core::slice::from_raw_parts_mut(pending, count) };
-        let mut aside = plan.close_from as c_int;
-        while pending.iter().any(|wanted| wanted.from == aside) {
-            aside += 1;
-        }
         let mut highest = 0;
-        fd_plan::plan(pending, aside, &mut |step| {
+        fd_plan::plan(places, &mut |step| {
             if plan.step_count < most {
                 // SAFETY: there is room for so many.
                 let at = unsafe { steps.add(plan.step_count) };
@@ -674,8 +669,9 @@ impl<'a> Start<'a> {
     }
 }
 
-/// How many words a [`Move`] takes.
+/// How many words a [`Move`] takes, or a [`Place`].
 const MOVE_WORDS: usize = size_of::<Move>() / size_of::<Word>();
+const _: () = assert!(size_of::<Place>() == size_of::<Move>());
 
 /// Where the child writes its pid: ten digits, and a NUL behind the last.
 const PID: &[u8] = &[0; 11];
