@@ -102,7 +102,8 @@ impl<'fd> Capsule<'fd> {
             return Err(Error::new(Operation::Pwrite, Errno::FBIG));
         }
         let fd = above_stdio(create()?)?;
-        let mut at = write_at(sys::lend(&fd), 0, &header(version, length))?;
+        let header = header(version, length);
+        let mut at = write_at(sys::lend(&fd), 0, header.as_flattened())?;
         for part in parts {
             at = write_at(sys::lend(&fd), at, part)?;
         }
@@ -125,12 +126,13 @@ impl<'fd> Capsule<'fd> {
             Err(errno) => return Err(Error::new(Operation::Fcntl, errno).into()),
         };
         let size = fs::fstat(fd).during(Operation::Stat)?.st_size as u64;
-        let mut header = [0; HEADER];
-        let found = read_at(fd, 0, &mut header)?;
-        let (magic, version, reserved, length) = fields(&header);
-        if found < MAGIC.len() || magic != *MAGIC || reserved != 0 {
-            return Err(CapsuleError::NoCapsule);
-        }
+        let mut header = [[0; 8]; HEADER / 8];
+        let found = read_at(fd, 0, header.as_flattened_mut())?;
+        let (magic, version, length) = fields(header);
+        let version = match u32::try_from(version) {
+            Ok(version) if found >= size_of_val(&MAGIC) && magic == MAGIC => version,
+            _ => return Err(CapsuleError::NoCapsule),
+        };
         if !seals.contains(SEALS) {
             return Err(CapsuleError::Unsealed);
         }
@@ -271,7 +273,7 @@ impl fmt::Display for CapsuleError {
 
 impl core::error::Error for CapsuleError {}
 
-const MAGIC: &[u8; 16] = b"gracenet capsule";
+const MAGIC: [[u8; 8]; 2] = [*b"gracenet", *b" capsule"];
 
 /// The magic, the version, four bytes for later, and the length of what follows.
 const HEADER: usize = 32;
@@ -282,40 +284,16 @@ const SEALS: SealFlags = SealFlags::SHRINK
     .union(SealFlags::WRITE);
 
 /// Goes with [`fields`].
-fn header(version: u32, length: u64) -> [u8; HEADER] {
-    let mut header = [0; HEADER];
-    let fields = MAGIC
-        .iter()
-        .copied()
-        .chain(version.to_le_bytes())
-        .chain([0; 4])
-        .chain(length.to_le_bytes());
-    for (byte, field) in header.iter_mut().zip(fields) {
-        *byte = field;
-    }
-    header
+fn header(version: u32, length: u64) -> [[u8; 8]; HEADER / 8] {
+    let [first, second] = MAGIC;
+    let version = u64::from(version).to_le_bytes();
+    [first, second, version, length.to_le_bytes()]
 }
 
-/// Goes with [`header`].
-fn fields(header: &[u8; HEADER]) -> ([u8; 16], u32, u32, u64) {
-    let (magic, rest) = split(header);
-    let (version, rest) = split(rest);
-    let (reserved, rest) = split(rest);
-    let (length, _) = split(rest);
-    (
-        magic,
-        u32::from_le_bytes(version),
-        u32::from_le_bytes(reserved),
-        u64::from_le_bytes(length),
-    )
-}
-
-/// The first `N` bytes, and the others. Zeros where there are not so many, which does not occur.
-fn split<const N: usize>(bytes: &[u8]) -> ([u8; N], &[u8]) {
-    match bytes.split_first_chunk() {
-        Some((first, rest)) => (*first, rest),
-        None => ([0; N], &[]),
-    }
+/// Goes with [`header`]: the magic, the version and what is reserved, the length.
+fn fields([first, second, version, length]: [[u8; 8]; HEADER / 8]) -> ([[u8; 8]; 2], u64, u64) {
+    let (version, length) = (u64::from_le_bytes(version), u64::from_le_bytes(length));
+    ([first, second], version, length)
 }
 
 fn create() -> Result<OwnedFd, Error> {
@@ -448,7 +426,7 @@ mod tests {
 
     #[test]
     fn what_is_no_capsule_is_told_apart_from_one_that_is_damaged() {
-        let whole = [header(1, 5).as_slice(), b"state"].concat();
+        let whole = [header(1, 5).as_flattened(), b"state"].concat();
         let all = SEALS | SealFlags::SEAL;
         assert!(Capsule::open(memfd(&whole, SEALS).as_fd()).is_ok());
 
@@ -461,7 +439,10 @@ mod tests {
         assert_eq!(refused(memfd(b"", all)), CapsuleError::NoCapsule);
         assert_eq!(refused(memfd(&[0; 64], all)), CapsuleError::NoCapsule);
         assert_eq!(refused(memfd(&whole[1..], all)), CapsuleError::NoCapsule);
-        assert_eq!(refused(memfd(&MAGIC[..15], all)), CapsuleError::NoCapsule);
+        assert_eq!(
+            refused(memfd(&MAGIC.as_flattened()[..15], all)),
+            CapsuleError::NoCapsule
+        );
         let mut later = whole.clone();
         later[20] = 1;
         assert_eq!(refused(memfd(&later, all)), CapsuleError::NoCapsule);
@@ -482,6 +463,9 @@ mod tests {
             assert_eq!(refused(memfd(cut, all)), expected);
         }
         let huge = header(1, u64::MAX);
-        assert_eq!(refused(memfd(&huge, all)), length(u64::MAX, 0));
+        assert_eq!(
+            refused(memfd(huge.as_flattened(), all)),
+            length(u64::MAX, 0)
+        );
     }
 }

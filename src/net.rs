@@ -1006,6 +1006,7 @@ impl NetView {
     /// # Safety
     ///
     /// As for [`Net::inherit`].
+    #[inline(never)]
     unsafe fn adopt(
         &mut self,
         environ: Environ<'_>,

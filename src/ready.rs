@@ -315,15 +315,13 @@ impl Successor {
         }
     }
 
-    /// One that was started before this program took another's place: a child of this process
-    /// that has not been waited for.
-    pub(crate) fn resume(pid: Pid, channel: Option<OwnedFd>, ready: bool) -> Successor {
+    /// One that was started before this program took another's place, and was ready: a child of this
+    /// process that has not been waited for.
+    pub(crate) fn resume(pid: Pid, channel: Option<OwnedFd>) -> Successor {
         let pidfd = sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok();
         let pidfd = pidfd.and_then(|pidfd| above_stdio(pidfd).ok());
         let mut successor = Successor::new(pid, pidfd, channel, false);
-        if ready {
-            successor.state = State::Ready;
-        }
+        successor.state = State::Ready;
         successor
     }
 

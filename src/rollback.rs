@@ -94,6 +94,7 @@ impl<'a> Guard<'a> {
     };
 
     /// Arms it.
+    #[inline(never)]
     pub(crate) fn new(
         program: &Program<'a>,
         at_start: &AtStart,

@@ -8,6 +8,7 @@
 //! Nothing here blocks but [`wait`](Supervisor::wait), and nothing happens but in the caller's own
 //! calls: it has a [`Supervisor::try_next`] to be asked, an fd that says when, and an
 //! [`Event`] for everything that has come about.
+#![allow(unsafe_code)] // Numbers that are read as bytes.
 
 use core::fmt;
 
@@ -455,10 +456,7 @@ impl<'a> Supervisor<'a> {
         if self.is_starting() || self.canary.is_some() {
             return Err(StartError::InProgress);
         }
-        let program = self.program;
-        let pid = self.with_state(changes, |net, changes| {
-            Ok(net.start_canary(program, changes)?.pid())
-        })?;
+        let pid = self.hand_on(changes, true)?;
         self.canary = Some(Deadline::after_ms(self.options.ready_timeout_ms));
         if let Some(canary) = self.net.successor() {
             watch(&self.epoll, canary, true);
@@ -476,9 +474,7 @@ impl<'a> Supervisor<'a> {
         if self.is_starting() || self.canary.is_some() || !is_settled {
             return StartError::InProgress;
         }
-        let program = self.program;
-        let replaced: Result<(), StartError> =
-            self.with_state(changes, |net, changes| Err(net.replace(program, changes)));
+        let replaced = self.hand_on(changes, false);
         replaced.err().unwrap_or(StartError::Vanished)
     }
 
@@ -758,13 +754,9 @@ impl<'a> Supervisor<'a> {
 
     // What the next supervisor is told.
 
-    fn with_state<T>(
-        &mut self,
-        changes: &Changes<'_>,
-        act: impl FnOnce(&mut NetView, &Changes<'_>) -> Result<T, StartError>,
-    ) -> Result<T, StartError> {
-        let state = self.encode().map(u64::to_ne_bytes);
-        let capsule = Capsule::seal(VERSION, &[state.as_flattened()])?;
+    /// Executes the next supervisor, as a canary or in place, with all that it needs.
+    fn hand_on(&mut self, changes: &Changes<'_>, canary: bool) -> Result<Pid, StartError> {
+        let capsule = Capsule::seal(VERSION, &[bytes(&self.encode())])?;
         let mut lent = Vec::<_, { MOST_PROCESSES + 2 }>::new();
         let _ = lent.push((STATE, sys::lend(&capsule)));
         if let Some(receiver) = &self.receiver {
@@ -777,115 +769,95 @@ impl<'a> Supervisor<'a> {
         }
         let mut changes = *changes;
         changes.lent = &lent;
-        act(self.net, &changes)
+        match canary {
+            true => Ok(self.net.start_canary(self.program, &changes)?.pid()),
+            false => Err(self.net.replace(self.program, &changes)),
+        }
     }
 
-    fn encode(&self) -> State {
-        let mut state = [0; STATE_WORDS];
-        let next = match self.next {
-            Next::Nothing => NEXT_NOTHING,
-            Next::Client => NEXT_CLIENT,
+    /// The supervisor's own numbers, and those of each process.
+    fn encode(&self) -> Records {
+        let (next, at) = match self.next {
+            Next::Client => (NEXT_CLIENT, 0),
+            Next::Start(at) => (NEXT_START, at.to_ns()),
             // The others are not settled, and none takes this one's place then.
-            _ => NEXT_START,
+            _ => (NEXT_NOTHING, 0),
         };
-        let at = match self.next {
-            Next::Start(at) => at,
-            _ => Deadline::from_ns(0),
-        };
-        let (head, rest) = state.split_at_mut(HEAD_WORDS);
-        let words = [
+        let mut records = Records::new();
+        let _ = records.push([
             u64::from(self.starts) | u64::from(self.failures) << 32,
-            u64::from(self.status.unsigned_abs()) | u64::from(self.proven) << 32 | next << 40,
-            at.to_ns(),
-            self.children.len() as u64,
-        ];
-        for (place, word) in head.iter_mut().zip(words) {
-            *place = word;
-        }
-        for (places, child) in rest.chunks_exact_mut(CHILD_WORDS).zip(&self.children) {
-            let kill_at = match child.phase {
-                Phase::Ending(kill_at) => kill_at,
-                _ => Deadline::from_ns(0),
+            u64::from(self.status as u32) | u64::from(self.proven) << 32,
+            next,
+            at,
+        ]);
+        for child in &self.children {
+            let (ends, kill_at) = match child.phase {
+                Phase::Ending(kill_at) => (CHILD_ENDS, kill_at.to_ns()),
+                _ => (0, 0),
             };
-            let mut flags = 0;
-            if child.is_ending() {
-                flags |= CHILD_ENDS;
-            }
-            if child.successor.channel().is_some() {
-                flags |= CHILD_HAS_CHANNEL;
-            }
+            let channel = match child.successor.channel() {
+                Some(_) => CHILD_HAS_CHANNEL,
+                None => 0,
+            };
             let pid = u64::from(raw(child.successor.pid()));
-            for (place, word) in places
-                .iter_mut()
-                .zip([pid, flags, kill_at.to_ns(), child.since])
-            {
-                *place = word;
-            }
+            let _ = records.push([pid, ends | channel, kill_at, child.since]);
         }
-        state
+        records
     }
 
     /// Goes on with what the supervisor has left whose place this one took, if it did.
+    #[inline(never)]
     fn resume(&mut self) -> Result<(), SupervisorError> {
-        let Some(handle) = self.net.claim(STATE) else {
+        let Some(capsule) = self.take(STATE)? else {
             return Ok(());
         };
-        let capsule = self.net.take(handle)?;
-        if let Some(handle) = self.net.claim(NOTIFY) {
-            self.receiver = Some(Receiver::from_fd(self.net.take(handle)?)?);
+        if let Some(socket) = self.take(NOTIFY)? {
+            self.receiver = Some(Receiver::from_fd(socket)?);
         }
-        let mut bytes = [[0; 8]; STATE_WORDS];
         let capsule = Capsule::open(sys::lend(&capsule))?.check_version(VERSION)?;
-        capsule.read(bytes.as_flattened_mut())?;
-        let words = bytes.map(u64::from_ne_bytes);
-        let (head, rest) = words.split_at(HEAD_WORDS);
-        let &[counts, status, at, count] = head else {
-            return Ok(());
-        };
+        let mut room = [[0_u64; 4]; MOST_PROCESSES + 1];
+        let size = capsule.read(bytes_mut(&mut room))?.len();
+        let mut records = room.into_iter().take(size / size_of::<Record>());
+        let [counts, status, next, at] = records.next().unwrap_or_default();
         self.starts = counts as u32;
         self.failures = (counts >> 32) as u32;
         self.status = status as u32 as i32;
-        self.proven = status >> 32 & 1 != 0;
-        for child in rest.chunks_exact(CHILD_WORDS).take(count as usize) {
-            let &[pid, flags, kill_at, since] = child else {
-                continue;
-            };
+        self.proven = status >> 32 != 0;
+        self.next = match next {
+            NEXT_START => Next::Start(Deadline::from_ns(at)),
+            NEXT_CLIENT => Next::Start(Deadline::from_ns(0)),
+            _ => Next::Nothing,
+        };
+        for [pid, flags, kill_at, since] in records {
             let channel = match flags & CHILD_HAS_CHANNEL {
                 0 => None,
-                _ => self.net.claim(CHANNEL),
-            };
-            let channel = match channel {
-                None => None,
-                Some(handle) => Some(self.net.take(handle)?),
+                _ => self.take(CHANNEL)?,
             };
             let Some(pid) = Pid::from_raw(pid as i32) else {
                 continue;
             };
-            let successor = Successor::resume(pid, channel, true);
+            let mut phase = Phase::Ending(Deadline::from_ns(kill_at));
+            if flags & CHILD_ENDS == 0 {
+                self.main = Some(pid);
+                phase = Phase::Serving;
+            }
+            let successor = Successor::resume(pid, channel);
             watch(&self.epoll, &successor, false);
-            let phase = match flags & CHILD_ENDS {
-                0 => {
-                    self.main = Some(pid);
-                    Phase::Serving
-                }
-                _ => Phase::Ending(Deadline::from_ns(kill_at)),
-            };
             let _ = self.children.push(Child {
                 successor,
                 phase,
                 since,
             });
         }
-        self.next = match status >> 40 & 0xff {
-            NEXT_NOTHING => Next::Nothing,
-            NEXT_CLIENT => {
-                self.awaits_clients = true;
-                self.watch_listeners(true);
-                Next::Client
-            }
-            _ => Next::Start(Deadline::from_ns(at)),
-        };
         Ok(())
+    }
+
+    /// What the last supervisor has left under this name.
+    fn take(&mut self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        match self.net.claim(name) {
+            None => Ok(None),
+            Some(handle) => self.net.take(handle).map(Some),
+        }
     }
 }
 
@@ -902,12 +874,9 @@ impl Child {
     }
 }
 
-/// All numbers of the capsule: those of the supervisor, and those of each process.
-type State = [u64; STATE_WORDS];
-
-const HEAD_WORDS: usize = 4;
-const CHILD_WORDS: usize = 4;
-const STATE_WORDS: usize = HEAD_WORDS + CHILD_WORDS * MOST_PROCESSES;
+/// Four numbers of the capsule.
+type Record = [u64; 4];
+type Records = Vec<Record, { MOST_PROCESSES + 1 }>;
 
 const NEXT_NOTHING: u64 = 0;
 const NEXT_START: u64 = 1;
@@ -915,6 +884,19 @@ const NEXT_CLIENT: u64 = 2;
 
 const CHILD_ENDS: u64 = 1;
 const CHILD_HAS_CHANNEL: u64 = 2;
+
+/// Numbers as this machine has them: whoever reads them runs on it, too.
+fn bytes(records: &[Record]) -> &[u8] {
+    let (at, size) = (records.as_ptr().cast(), size_of_val(records));
+    // SAFETY: so many bytes, which numbers are made of.
+    unsafe { core::slice::from_raw_parts(at, size) }
+}
+
+fn bytes_mut(records: &mut [Record]) -> &mut [u8] {
+    let (at, size) = (records.as_mut_ptr().cast(), size_of_val(records));
+    // SAFETY: as above, and any bytes make a number.
+    unsafe { core::slice::from_raw_parts_mut(at, size) }
+}
 
 fn raw(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()

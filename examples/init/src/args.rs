@@ -108,6 +108,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     ///
     /// [`Reason`]; [`argument`](Self::argument) is the one that was not understood.
+    #[inline(never)]
     pub fn take(&mut self, argument: &'a [u8]) -> Result<Next, Reason> {
         self.argument = argument;
         let awaited = core::mem::replace(&mut self.awaited, NO_OPTION);
@@ -157,6 +158,7 @@ impl<'a> Reader<'a> {
         self.restart.is_some()
     }
 
+    #[inline(never)]
     fn set(&mut self, option: usize, value: &'a [u8]) -> Result<(), Reason> {
         let place = match option {
             SOCKET => {

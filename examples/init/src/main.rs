@@ -216,6 +216,7 @@ struct Loop<'l, 'a> {
 }
 
 impl Loop<'_, '_> {
+    #[inline(never)]
     fn run(&mut self) -> (i32, Machine) {
         let log = self.this.log;
         loop {
@@ -253,6 +254,7 @@ impl Loop<'_, '_> {
         }
     }
 
+    #[inline(never)]
     fn take(&mut self, signal: Signal) {
         let log = self.this.log;
         let holds_sockets = !self.supervisor.net().is_empty();
