@@ -132,32 +132,44 @@ impl Receiver {
         }
     }
 
-    /// `receiver.wait_ready(successor, deadline)` — waits until a
-    /// [foreign](crate::Changes::foreign) successor has said that it is ready, or has failed.
+    /// `receiver.try_wait(successor, deadline)` — whether a [foreign](crate::Changes::foreign)
+    /// successor has said that it is ready, or has failed; `None` as long as neither is so, and by
+    /// the deadline it has failed. Never blocks.
     ///
-    /// Only what the started process itself says counts, and nothing of its children. An event
-    /// loop does the same by itself: it [receives](Self::receive) when this is readable, and
-    /// [declares](Successor::declare_ready) the successor ready.
+    /// Only what the started process itself says counts, and nothing of its children. As long as
+    /// nothing is decided, it wants to be called again when the receiver or the successor's
+    /// [`pidfd`](Successor::pidfd) is readable, and at [`wake_by`](Successor::wake_by).
+    pub fn try_wait(
+        &self,
+        successor: &mut Successor,
+        deadline: Deadline,
+    ) -> Option<Result<(), Failure>> {
+        // The rest of a message is of no interest.
+        let mut buffer = [0; 512];
+        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
+        // Anybody can send, and as fast as it is read.
+        for _ in 0..MESSAGES_AT_ONCE {
+            let Ok(Some(message)) = self.receive(&mut buffer) else {
+                break;
+            };
+            if message.pid == pid && message.value(b"READY") == Some(b"1") {
+                successor.declare_ready();
+                break;
+            }
+        }
+        successor.try_wait(deadline)
+    }
+
+    /// `receiver.wait_ready(successor, deadline)` — waits until a
+    /// [foreign](crate::Changes::foreign) successor has said that it is ready, or has failed, as
+    /// [`try_wait`](Self::try_wait) does for an event loop.
     ///
     /// # Errors
     ///
     /// [`Failure`]: as of [`Successor::wait_ready`].
     pub fn wait_ready(&self, successor: &mut Successor, deadline: Deadline) -> Result<(), Failure> {
-        // The rest of a message is of no interest.
-        let mut buffer = [0; 512];
-        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
         loop {
-            // Anybody can send, and as fast as it is read.
-            for _ in 0..MESSAGES_AT_ONCE {
-                let Ok(Some(message)) = self.receive(&mut buffer) else {
-                    break;
-                };
-                if message.pid == pid && message.value(b"READY") == Some(b"1") {
-                    successor.declare_ready();
-                    break;
-                }
-            }
-            if let Some(outcome) = successor.try_wait(deadline) {
+            if let Some(outcome) = self.try_wait(successor, deadline) {
                 return outcome;
             }
             let fds = [Some(sys::lend(&self.socket)), successor.pidfd()];
