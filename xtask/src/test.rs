@@ -23,5 +23,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
             step::run(test.arg(&program.name).args(target))?;
         }
     }
+    // And what the daemon has for systemd alone.
+    let mut test = workspace.cargo(["test", "-p", "gracenet-httpd", "--lib"]);
+    step::run(test.args(["--features", "systemd"]))?;
     Ok(Outcome::Done)
 }

@@ -23,8 +23,11 @@ NETWORK is tcp, tcp4, tcp6 or unix. USR2, HUP: upgrade. TERM, INT: end.
 };
 
 /// What it says behind that.
-pub const USAGE_OF_STORE: &str = if SYSTEMD {
-    "--store: systemd keeps what is listened on through a crash\n"
+pub const USAGE_FOR_SYSTEMD: &str = if SYSTEMD {
+    "\
+--store: systemd keeps what is listened on through a crash
+--missing-pid: sockets without LISTEN_PID. --foreign: successors of another kind
+"
 } else {
     ""
 };
@@ -49,6 +52,10 @@ pub struct Options<'a> {
     pub replace_stale: bool,
     /// Whether systemd is to keep the sockets.
     pub store: bool,
+    /// Whether successors know nothing of this crate.
+    pub foreign: bool,
+    /// Whether sockets are inherited where `LISTEN_PID` is missing, too.
+    pub missing_pid: bool,
     /// Networks and addresses to listen on; at least one.
     pub listeners: heapless::Vec<(&'a [u8], &'a [u8]), LISTENERS>,
     /// By [`Number`].
@@ -102,10 +109,13 @@ const DEFAULTS: [u32; NUMBERS.len()] = {
 /// The numbers come first, then the texts, then what has no value.
 const OPTIONS: List = List::new(if FULL {
     "--max-connections,--drain,--ready-timeout,--probation,--start-delay,--fail-start,\
-     --pid-file,--tag,--replace-stale,--,--help,-h,--store"
+     --pid-file,--tag,--replace-stale,--,--help,-h"
 } else {
-    "--max-connections,--drain,--ready-timeout,--tag,--replace-stale,--,--help,-h,--store"
+    "--max-connections,--drain,--ready-timeout,--tag,--replace-stale,--,--help,-h"
 });
+
+/// None of them has a value.
+const OPTIONS_FOR_SYSTEMD: List = List::new("--store,--foreign,--missing-pid");
 
 /// Places in [`OPTIONS`] behind those of [`Number`].
 mod option {
@@ -116,7 +126,6 @@ mod option {
     pub(super) const DASHES: usize = TAG + 2;
     pub(super) const HELP: usize = TAG + 3;
     pub(super) const H: usize = TAG + 4;
-    pub(super) const STORE: usize = TAG + 5;
 }
 
 /// What is wrong with the command line.
@@ -163,6 +172,8 @@ impl<'a> Options<'a> {
             pid_file: b"",
             replace_stale: false,
             store: false,
+            foreign: false,
+            missing_pid: false,
             listeners: heapless::Vec::new(),
             numbers: DEFAULTS,
         }
@@ -254,9 +265,17 @@ impl<'a> Reader<'a> {
             }
             (..=option::TAG, None) => self.waits = true,
             (option::REPLACE_STALE, None) => self.options.replace_stale = true,
-            (option::STORE, None) if SYSTEMD => self.options.store = true,
             (option::DASHES, None) => self.plain = true,
             (option::HELP | option::H, _) => return Err(Reason::Help),
+            (_, None) if SYSTEMD => {
+                let flag = match OPTIONS_FOR_SYSTEMD.place_of(name) {
+                    0 => &mut self.options.store,
+                    1 => &mut self.options.foreign,
+                    2 => &mut self.options.missing_pid,
+                    _ => return Err(Reason::Unknown),
+                };
+                *flag = true;
+            }
             _ => return Err(Reason::Unknown),
         }
         Ok(())
@@ -393,13 +412,18 @@ mod tests {
     }
 
     #[test]
-    fn the_store_is_an_option_of_builds_for_systemd() {
-        let parsed = parse_line("--store tcp :80").map(|options| options.store);
-        let refused = Err((Reason::Unknown, &b"--store"[..], &b""[..]));
-        assert_eq!(parsed, if SYSTEMD { Ok(true) } else { refused });
-        let refused = Err((Reason::Unknown, &b"--store=1"[..], &b""[..]));
-        assert_eq!(parse_line("--store=1 tcp :80"), refused);
-        assert!(!parse_line("tcp :80").unwrap().store);
+    fn builds_for_systemd_have_options_of_their_own() {
+        let of = |options: &Options<'_>| [options.store, options.foreign, options.missing_pid];
+        for (place, name) in OPTIONS_FOR_SYSTEMD.words().enumerate() {
+            let parsed = parse([name, b"tcp", b":80"]).map(|options| of(&options));
+            let expected = [0, 1, 2].map(|other| other == place);
+            let refused = Err((Reason::Unknown, name, &b""[..]));
+            assert_eq!(parsed, if SYSTEMD { Ok(expected) } else { refused });
+            let with_value = [name, b"=1"].concat();
+            let refused = Err((Reason::Unknown, &*with_value, &b""[..]));
+            assert_eq!(parse([&*with_value, b"tcp", b":80"]), refused);
+        }
+        assert_eq!(of(&parse_line("tcp :80").unwrap()), [false; 3]);
     }
 
     #[test]

@@ -26,12 +26,14 @@
 //! by default.
 //!
 //! Built with the feature `systemd` and started with `NOTIFY_SOCKET`, it tells the service
-//! manager what becomes of it, and answers its watchdog; see `manager.rs`. It has one option
+//! manager what becomes of it, and answers its watchdog; see `manager.rs`. It has three options
 //! more:
 //!
-//! | option | meaning | default |
-//! | --- | --- | --- |
-//! | `--store` | systemd keeps what is listened on in its fd store, from which a process gets it back that is started after a crash | |
+//! | option | meaning |
+//! | --- | --- |
+//! | `--store` | systemd keeps what is listened on in its fd store, from which a process gets it back that is started after a crash |
+//! | `--missing-pid` | what `LISTEN_FDS` tells of is inherited without a `LISTEN_PID`, too, which Go's gracenet never sets |
+//! | `--foreign` | a successor is another program, that knows nothing of this crate: it is ready when it says `READY=1` to the `NOTIFY_SOCKET` that it is given, or sends SIGTERM to its predecessor, as those of Go's gracehttp do |
 //!
 //! With `--probation`, a process starts no successor while its predecessor lives:
 //! that one would take its end for a failure.
@@ -74,7 +76,7 @@ mod server;
 mod sys;
 
 use gracenet::signal::{Signal, Signals};
-use gracenet::{Args, Handle, ListenError, ListenOptions, Net, Program};
+use gracenet::{Args, Handle, InheritOptions, ListenError, ListenOptions, Net, Program};
 use gracenet_httpd::SYSTEMD;
 use gracenet_httpd::args::{self, LISTENERS, Options, Reader, Reason};
 use gracenet_httpd::http::Identity;
@@ -139,7 +141,7 @@ fn main(start: gracenet_start::Args) -> i32 {
 fn print_usage() {
     log::print(args::USAGE.as_bytes());
     if SYSTEMD {
-        log::print(args::USAGE_OF_STORE.as_bytes());
+        log::print(args::USAGE_FOR_SYSTEMD.as_bytes());
     }
 }
 
@@ -175,8 +177,11 @@ fn fail(log: Log, what: &str, why: &impl Report) -> ! {
 #[inline(never)]
 fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let log = Log { pid: sys::pid() };
+    let how = InheritOptions {
+        accept_missing_pid: SYSTEMD && options.missing_pid,
+    };
     // SAFETY: this is the first that happens, so that nobody else has the fds.
-    let mut net = match unsafe { Net::<LISTENERS>::inherit(program.environ()) } {
+    let mut net = match unsafe { Net::<LISTENERS>::inherit_with(program.environ(), how) } {
         Ok(net) => net,
         Err(error) => {
             fail(log, "cannot inherit: ", &error);
@@ -261,6 +266,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
         },
         state: State::new(),
         pid_file: None,
+        receiver: None,
         manager: Manager::new(program.environ(), log),
     };
     exit(server.run())

@@ -2,8 +2,9 @@
 
 use core::mem::MaybeUninit;
 
-use gracenet::signal::{Signal, Signals};
-use gracenet::{Deadline, PidFile, Program, monotonic_ms};
+use gracenet::notify::Receiver;
+use gracenet::signal::{Received, Signal, Signals};
+use gracenet::{Changes, Deadline, PidFile, Program, StartError, monotonic_ms};
 use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
 use gracenet_httpd::{FULL, SYSTEMD};
@@ -55,6 +56,8 @@ pub(crate) struct Server<'a> {
     pub(crate) around: Around<'a>,
     pub(crate) state: State,
     pub(crate) pid_file: Option<PidFile<'a>>,
+    /// What a foreign successor has to say.
+    pub(crate) receiver: Option<Receiver>,
     pub(crate) manager: Manager,
 }
 
@@ -404,6 +407,7 @@ impl Server<'_> {
         while let Ok(Some(received)) = self.signals.read() {
             match received.signal {
                 Signal::USR2 | Signal::HUP => self.start_successor(),
+                Signal::TERM if SYSTEMD && self.says_ready(received) => {}
                 Signal::TERM | Signal::INT => {
                     if self.state.terminated {
                         return true;
@@ -414,6 +418,20 @@ impl Server<'_> {
                 // SIGPIPE is only blocked: a log that nobody reads must not end us.
                 _ => {}
             }
+        }
+        false
+    }
+
+    /// Whether this is how a successor of gracehttp's kind says that it serves.
+    fn says_ready(&mut self, received: Received) -> bool {
+        // Of one that has failed, the pid may be another's by now.
+        if self.around.options.foreign
+            && self.state.phase != Phase::Serving
+            && let Some(successor) = self.around.net.successor()
+            && received.pid == successor.pid().as_raw_nonzero().get().unsigned_abs()
+        {
+            successor.declare_ready();
+            return true;
         }
         false
     }
@@ -465,15 +483,26 @@ impl Server<'_> {
             return self.log.say(WHY);
         }
         let timeout = self.number(Number::ReadyTimeout);
-        match self.around.net.start_process(self.program) {
-            Ok(successor) => {
+        let started = match SYSTEMD && self.around.options.foreign {
+            true => self.start_foreign(),
+            false => self.around.net.start_process(self.program).map(drop),
+        };
+        match started {
+            Ok(()) => {
                 self.state.phase = Phase::Upgrading;
                 self.state.successor = Deadline::after_ms(timeout);
+                let Some(successor) = self.around.net.successor() else {
+                    return;
+                };
                 // Edge-triggered, so that they say nothing twice: nobody takes them
                 // out before they are closed.
-                for fd in [successor.channel(), successor.pidfd()]
-                    .into_iter()
-                    .flatten()
+                for fd in [
+                    successor.channel(),
+                    successor.pidfd(),
+                    self.receiver.as_ref().map(Receiver::as_fd),
+                ]
+                .into_iter()
+                .flatten()
                 {
                     let _ = self.epoll.add(&fd, SUCCESSOR, EPOLLIN | EPOLLET);
                 }
@@ -487,6 +516,16 @@ impl Server<'_> {
         }
     }
 
+    /// Starts a program that knows systemd's protocols and nothing of ours.
+    #[inline(never)]
+    fn start_foreign(&mut self) -> Result<(), StartError> {
+        let receiver = self.receiver.insert(Receiver::new()?);
+        let variables = [receiver.variable()];
+        let changes = Changes::new().foreign().set(&variables);
+        let started = self.around.net.start_process_with(self.program, &changes);
+        started.map(drop)
+    }
+
     #[inline(never)]
     fn look_after_successor(&mut self) {
         let phase = self.state.phase;
@@ -494,7 +533,10 @@ impl Server<'_> {
             return;
         };
         let outcome = match phase {
-            Phase::Upgrading => successor.try_wait(self.state.successor),
+            Phase::Upgrading => match &self.receiver {
+                Some(receiver) if SYSTEMD => receiver.try_wait(successor, self.state.successor),
+                _ => successor.try_wait(self.state.successor),
+            },
             Phase::Probation if FULL => successor.try_probation(self.state.successor),
             _ => return,
         };
