@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use crate::bench::instructions;
 use crate::step::{self, Outcome};
+use crate::systemd::Version;
 use crate::workspace::Workspace;
 use crate::{cross, demo, size, syscalls, systemd, test};
 
@@ -42,11 +43,15 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ..demo.clone()
     };
     let syscalls = syscalls::Options { bless: false };
-    let systemd = systemd::Options {
-        versions: vec![systemd::Version::V252, systemd::Version::V257],
-        only: None,
+    // Each alone: of one that is not delivered the others must not be held up.
+    let under_systemd = |version| {
+        let options = systemd::Options {
+            versions: vec![version],
+            only: None,
+        };
+        systemd::run(workspace, &options)
     };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 12] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 14] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -62,7 +67,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }),
         ("demo", &|| demo::run(workspace, &demo)),
         ("demo with broken builds", &|| demo::run(workspace, &chaos)),
-        ("systemd", &|| systemd::run(workspace, &systemd)),
+        ("systemd 252", &|| under_systemd(Version::V252)),
+        ("systemd 257", &|| under_systemd(Version::V257)),
+        ("systemd 262", &|| under_systemd(Version::V262)),
     ];
 
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();
