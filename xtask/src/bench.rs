@@ -5,9 +5,9 @@ mod chart;
 mod figures;
 mod footprint;
 mod goal;
-mod handover;
+pub(crate) mod handover;
 pub(crate) mod instructions;
-mod peers;
+pub(crate) mod peers;
 mod spawn;
 
 use std::fs;
@@ -80,7 +80,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
 }
 
 /// Where charts are put.
-fn folder(workspace: &Workspace) -> Result<PathBuf> {
+pub(crate) fn folder(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.target.join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     Ok(folder)

@@ -10,7 +10,7 @@ use crate::bench::instructions;
 use crate::step::{self, Outcome};
 use crate::systemd::Version;
 use crate::workspace::Workspace;
-use crate::{cross, demo, size, syscalls, systemd, test};
+use crate::{cross, demo, peers, size, syscalls, systemd, test};
 
 /// What `cargo xtask ci` can be told.
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         };
         systemd::run(workspace, &options)
     };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 14] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 15] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -70,6 +70,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ("systemd 252", &|| under_systemd(Version::V252)),
         ("systemd 257", &|| under_systemd(Version::V257)),
         ("systemd 262", &|| under_systemd(Version::V262)),
+        ("peers", &|| {
+            peers::run(workspace, &peers::Options::default())
+        }),
     ];
 
     let mut done: Vec<(&str, Duration, Outcome)> = Vec::new();

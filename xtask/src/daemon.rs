@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::answer::Answer;
 use crate::endpoint::Endpoint;
@@ -46,13 +46,54 @@ impl Daemon {
         more: &[&str],
         folder: &Path,
     ) -> Result<Self> {
+        let before = |_, _: &Path| before.to_vec();
+        Self::launch(before, program, more, folder, |_| Ok(()))
+    }
+
+    /// `Daemon::activate(names, program, more, folder)` — as [`start_with`](Self::start_with), but
+    /// it is systemd-socket-activate that listens, and gives the sockets these names; and a first
+    /// client of both has it started.
+    pub(crate) fn activate(
+        names: [&str; 2],
+        program: &Path,
+        more: &[&str],
+        folder: &Path,
+    ) -> Result<Self> {
+        let before = |address: SocketAddr, socket: &Path| {
+            vec![
+                "systemd-socket-activate".into(),
+                format!("--fdname={}", names.join(":")).into(),
+                format!("--listen={address}").into(),
+                format!("--listen={}", socket.display()).into(),
+            ]
+        };
+        Self::launch(before, program, more, folder, |daemon| {
+            let deadline = Instant::now() + PATIENCE;
+            for number in 3..=4 {
+                let end = format!(" as {number}.");
+                ensure!(daemon.log.wait_for(&end, deadline), "{}", daemon.log.tail());
+            }
+            for endpoint in daemon.endpoints() {
+                endpoint.get("/", PATIENCE).context("the first client")?;
+            }
+            Ok(())
+        })
+    }
+
+    fn launch(
+        before: impl Fn(SocketAddr, &Path) -> Vec<OsString>,
+        program: &Path,
+        more: &[&str],
+        folder: &Path,
+        wake: impl Fn(&Self) -> Result<()>,
+    ) -> Result<Self> {
         // Between our look at it and the daemon's bind, a port can be taken by
         // another program.
         const ATTEMPTS: usize = 5;
         let socket = folder.join("httpd.sock");
         for _ in 0..ATTEMPTS {
-            let address = free_port().context("no free port")?;
-            let mut words = before.to_vec();
+            let [address] = free_ports().context("no free port")?;
+            let mut words = before(address, &socket);
             words.push(program.into());
             words.extend(more.iter().map(OsString::from));
             words.extend(["tcp".into(), address.to_string().into()]);
@@ -78,11 +119,17 @@ impl Daemon {
                 unix: Endpoint::Unix(socket.clone()),
                 log,
             };
-            if daemon.log.wait_for(": ready", Instant::now() + PATIENCE) {
+            let awake = wake(&daemon);
+            if awake.is_ok() && daemon.log.wait_for(": ready", Instant::now() + PATIENCE) {
                 return Ok(daemon);
             }
-            if !daemon.log.tail().contains("os error 98") {
-                bail!("the daemon did not become ready:\n{}", daemon.log.tail());
+            let tail = daemon.log.tail();
+            if !["os error 98", "Address already in use"]
+                .iter()
+                .any(|text| tail.contains(text))
+            {
+                awake?;
+                bail!("the daemon did not become ready:\n{tail}");
             }
         }
         bail!("no port stayed free in {ATTEMPTS} attempts");
@@ -131,6 +178,14 @@ pub(crate) fn deploy(build: &Path, place: &Path) -> Result<()> {
     std::fs::rename(&beside, place).with_context(|| format!("cannot replace {}", place.display()))
 }
 
-fn free_port() -> io::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+/// Addresses that nobody has, yet; no two of them the same.
+pub(crate) fn free_ports<const N: usize>() -> io::Result<[SocketAddr; N]> {
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); N];
+    let mut listeners = Vec::new();
+    for address in &mut addresses {
+        let listener = TcpListener::bind(*address)?;
+        *address = listener.local_addr()?;
+        listeners.push(listener);
+    }
+    Ok(addresses)
 }

@@ -15,6 +15,14 @@ pub(crate) enum Endpoint {
 }
 
 impl Endpoint {
+    /// As it stands on a command line, behind what [`Display`](fmt::Display) writes.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(path) => path.display().to_string(),
+        }
+    }
+
     /// `endpoint.get(path, limit)` — one request on a connection of its own, read
     /// to the end of what the server sends; the body, when the answer is
     /// well-formed.

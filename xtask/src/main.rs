@@ -9,9 +9,11 @@ mod daemon;
 mod demo;
 mod endpoint;
 mod log;
+mod peers;
 mod process;
 mod size;
 mod step;
+mod story;
 mod syscalls;
 mod systemd;
 mod test;
@@ -49,6 +51,8 @@ enum Task {
     Syscalls(syscalls::Options),
     /// The daemon under systemd as PID 1 of a container: stories, and what its clients noticed.
     Systemd(systemd::Options),
+    /// Others before and after the daemon: readers of what it passes, Go's gracenet, an s6 fdholder.
+    Peers(peers::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
     Size,
     /// Times, memory and instructions, against others of the kind; not a part of ci.
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         Task::Vm(options) => vm::run(&workspace, options),
         Task::Syscalls(options) => syscalls::run(&workspace, options),
         Task::Systemd(options) => systemd::run(&workspace, options),
+        Task::Peers(options) => peers::run(&workspace, options),
         Task::Size => size::run(&workspace),
         Task::Bench(options) => bench::run(&workspace, options),
     });

@@ -120,6 +120,16 @@ pub(crate) fn end_children() -> usize {
     ended
 }
 
+/// [Ends](end_children) them when it is dropped, whatever happens.
+#[derive(Debug)]
+pub(crate) struct EndOfAll;
+
+impl Drop for EndOfAll {
+    fn drop(&mut self) {
+        end_children();
+    }
+}
+
 /// Reaps the children that end by the deadline; returns the pids of the others.
 pub(crate) fn reap_children(deadline: Instant) -> Result<Vec<u32>> {
     let mut left = Vec::new();

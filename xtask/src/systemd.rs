@@ -6,14 +6,12 @@ mod stage;
 mod stories;
 
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 
 use crate::step::{self, Outcome};
+use crate::story::{self, Row};
 use crate::workspace::Workspace;
 use machine::Machine;
 use stage::Stage;
@@ -53,9 +51,6 @@ impl Version {
     }
 }
 
-/// What `ci/setup-systemd` says when the mirror did not deliver.
-const NOT_DELIVERED: i32 = 75;
-
 /// Tells all stories to each version; fails when one of them ends otherwise.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     if !rustix::process::geteuid().is_root() {
@@ -70,15 +65,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             versions.push(name);
         }
     }
-    let mut setup = Command::new(workspace.root.join("ci/setup-systemd"));
-    setup
-        .args(&versions)
-        .env("CARGO_TARGET_DIR", &workspace.target);
-    let status = setup.status().context("cannot start ci/setup-systemd")?;
-    match status.code() {
-        Some(0) => {}
-        Some(NOT_DELIVERED) => return Ok(Outcome::NotRun("mirror".to_owned())),
-        _ => bail!("ci/setup-systemd: {status}"),
+    if let Err(outcome) = workspace.set_up("ci/setup-systemd", &versions)? {
+        return Ok(outcome);
     }
     let build = workspace.build_httpd_for_systemd()?;
     let units = workspace.root.join("examples/httpd/systemd");
@@ -89,35 +77,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         let machine = Machine::boot(&tree).with_context(|| format!("systemd {version}"))?;
         println!("{}", machine.version());
         let rows = tell(&machine, &build, &units, only)?;
-        println!("{}", table(&rows));
-        for row in &rows {
-            if let Err(why) = &row.outcome {
-                failed = true;
-                eprintln!("{}: {why:#}\n{}", row.story, row.journal);
-            }
-        }
+        failed |= !story::report(&rows);
         machine.end()?;
     }
     ensure!(!failed, "a story ends otherwise");
     Ok(Outcome::Done)
-}
-
-/// What became of a story.
-#[derive(Debug)]
-struct Row {
-    story: &'static str,
-    outcome: Result<Figures>,
-    /// Of one that failed.
-    journal: String,
-}
-
-/// What its clients saw.
-#[derive(Debug, Default)]
-struct Figures {
-    requests: u64,
-    failures: u64,
-    /// What else is to be said.
-    remark: String,
 }
 
 /// Tells the stories from within the machine's network.
@@ -129,14 +93,14 @@ fn tell(machine: &Machine, build: &Path, units: &Path, only: &str) -> Result<Vec
         let mut rows = Vec::new();
         for (story, tell) in wanted {
             let outcome = stage.clear().and_then(|()| tell(&stage));
-            let journal = match &outcome {
+            let log = match &outcome {
                 Ok(_) => String::new(),
                 Err(_) => stage.journal(),
             };
             rows.push(Row {
-                story,
+                story: (*story).to_owned(),
                 outcome,
-                journal,
+                log,
             });
         }
         stage.clear()?;
@@ -144,27 +108,4 @@ fn tell(machine: &Machine, build: &Path, units: &Path, only: &str) -> Result<Vec
     };
     // A thread of its own: this one's network stays what it is.
     thread::scope(|scope| scope.spawn(tell_all).join()).map_err(|_| anyhow!("a story panicked"))?
-}
-
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
-    table.set_header(["story", "requests", "failures", ""]);
-    for row in rows {
-        match &row.outcome {
-            Ok(figures) => table.add_row([
-                row.story,
-                &figures.requests.to_string(),
-                &figures.failures.to_string(),
-                &figures.remark,
-            ]),
-            Err(_) => table.add_row([row.story, "", "", "failed"]),
-        };
-    }
-    for column in [1, 2] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }

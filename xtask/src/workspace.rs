@@ -4,10 +4,10 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::step;
+use crate::step::{self, Outcome};
 
 /// What `cargo metadata` says, as far as the tasks need it.
 #[derive(Debug, Deserialize)]
@@ -49,6 +49,23 @@ impl Workspace {
         let mut command = cargo();
         command.current_dir(&self.root).args(arguments);
         command
+    }
+
+    /// `workspace.set_up(script, arguments)` — runs one of the scripts in `ci` that install what a
+    /// task needs; what the task has come to when the mirror did not deliver.
+    pub(crate) fn set_up(&self, script: &str, arguments: &[&str]) -> Result<Result<(), Outcome>> {
+        let mut command = Command::new(self.root.join(script));
+        command
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", &self.target);
+        let status = command
+            .status()
+            .with_context(|| format!("cannot start {script}"))?;
+        match status.code() {
+            Some(0) => Ok(Ok(())),
+            Some(NOT_DELIVERED) => Ok(Err(Outcome::NotRun("mirror".to_owned()))),
+            _ => bail!("{script}: {status}"),
+        }
     }
 
     /// The packages of programs without std: each must be built on its own, or
@@ -153,6 +170,9 @@ impl Package {
             .any(|target| target.kind.iter().any(|kind| kind == "lib"))
     }
 }
+
+/// What the scripts in `ci` end with when the mirror did not deliver.
+const NOT_DELIVERED: i32 = 75;
 
 /// Read by the daemon's build script.
 const TAG: &str = "GRACENET_HTTPD_TAG";

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::figures::table;
-use super::handover::{EndOfAll, make_public};
+use super::handover::make_public;
 use super::peers::{self, NotRun, Peer, Server};
 use crate::daemon::PATIENCE;
 use crate::process::{self, Process};
@@ -57,7 +57,7 @@ struct Memory {
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     let (peers, not_run) = peers::build(workspace)?;
     process::become_subreaper()?;
-    let _end = EndOfAll;
+    let _end = process::EndOfAll;
     let strace = step::tool("strace")?;
     let mut rows = Vec::new();
     for peer in &peers {

@@ -1,7 +1,7 @@
 //! `cargo xtask bench handover`: restarts under load, of the daemon and of others that replace
 //! themselves, round by round in turn.
 
-mod load;
+pub(crate) mod load;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -44,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         peers.retain(|peer| options.only.iter().any(|name| name == peer.name));
     }
     process::become_subreaper()?;
-    let _end = EndOfAll;
+    let _end = process::EndOfAll;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     // nginx' workers are nobody.
     make_public(folder.path())?;
@@ -89,11 +89,11 @@ struct Round {
 }
 
 fn round(server: &mut Server) -> Result<Round> {
-    let load = Load::start(&server.endpoint, server.answers);
+    let load = Load::start(&server.endpoint);
     std::thread::sleep(WARM_UP + WINDOW);
     let signalled = Instant::now();
     server.restart()?;
-    let Some((pid, at)) = load.wait_for_another(signalled + PATIENCE) else {
+    let Some((pid, at)) = load.wait_for_another(&[server.answers], signalled + PATIENCE) else {
         bail!("no successor answers");
     };
     server.replaced_by(pid)?;
@@ -103,16 +103,6 @@ fn round(server: &mut Server) -> Result<Round> {
         first_answer: at - signalled,
         requests: load.stop()?,
     })
-}
-
-/// Ends the servers, whatever happens.
-#[derive(Debug)]
-pub(crate) struct EndOfAll;
-
-impl Drop for EndOfAll {
-    fn drop(&mut self) {
-        process::end_children();
-    }
 }
 
 /// For servers that give up their privileges.

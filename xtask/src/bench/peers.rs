@@ -40,10 +40,9 @@ const NGINX: &str = "nginx";
 const RUST: [&str; 3] = ["ecdysis", LISTENFD, "shellflip"];
 
 /// The program, and the folder in which Debian puts the package that it imports.
-const GO: [(&str, &str); 2] = [
-    ("grace", "github.com/facebookgo/grace"),
-    (TABLEFLIP, "github.com/cloudflare/tableflip"),
-];
+const GO: [(&str, &str); 2] = [GRACE, (TABLEFLIP, "github.com/cloudflare/tableflip")];
+
+pub(crate) const GRACE: (&str, &str) = ("grace", "github.com/facebookgo/grace");
 
 /// Where Debian's Go packages are.
 const GO_SOURCES: &str = "/usr/share/gocode";
@@ -86,7 +85,14 @@ fn find(name: &str) -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{name} is missing; ci/setup-bench installs it"))
 }
 
-fn build_go(sources: &Path, target: &Path, name: &str, package: &str) -> Result<PathBuf, String> {
+/// `build_go(sources, target, name, package)` — the program of that name, which imports a package
+/// of Debian's; or why there is none.
+pub(crate) fn build_go(
+    sources: &Path,
+    target: &Path,
+    name: &str,
+    package: &str,
+) -> Result<PathBuf, String> {
     let go = find("go")?;
     if !Path::new(GO_SOURCES).join("src").join(package).is_dir() {
         return Err(format!("{package} is missing; ci/setup-bench installs it"));
@@ -201,7 +207,7 @@ impl Server {
 }
 
 /// One that waits for its start.
-fn first_answer(endpoint: &Endpoint) -> Result<u32> {
+pub(crate) fn first_answer(endpoint: &Endpoint) -> Result<u32> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let why = match endpoint.get("/", PATIENCE) {

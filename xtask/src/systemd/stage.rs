@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Figures;
 use super::machine::{Machine, PATIENCE};
 use crate::answer::Answer;
 use crate::daemon::deploy;
@@ -17,6 +16,7 @@ use crate::demo::clients::Clients;
 use crate::demo::roster::Roster;
 use crate::demo::tally::{Failure, Tally};
 use crate::endpoint::Endpoint;
+use crate::story::Figures;
 
 pub(crate) const SERVICE: &str = "gracenet-httpd.service";
 pub(crate) const SOCKET: &str = "gracenet-httpd.socket";

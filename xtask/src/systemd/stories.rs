@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
-use super::Figures;
 use super::machine::PATIENCE;
 use super::stage::{Knocks, SERVICE, SOCKET, Stage};
 use crate::endpoint::Endpoint;
+use crate::story::Figures;
 
 type Story = fn(&Stage<'_>) -> Result<Figures>;
 

@@ -1,4 +1,6 @@
-// grace ADDRESS: an HTTP server that replaces itself on SIGUSR2, by facebookgo/grace.
+// grace [OPTION | NETWORK | ADDRESS]...: an HTTP server that replaces itself on SIGUSR2, by
+// facebookgo/grace. Its words are the daemon's, with which it can change places: TCP addresses are
+// what has a port.
 package main
 
 import (
@@ -6,17 +8,26 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/facebookgo/grace/gracehttp"
 )
 
 func main() {
+	// gracenet passes it on as it is, and so to a process whose pid it is not.
+	os.Unsetenv("LISTEN_PID")
 	body := fmt.Sprintf("pid=%d generation=0 tag=grace\n", os.Getpid())
 	handler := func(answer http.ResponseWriter, _ *http.Request) {
 		answer.Write([]byte(body))
 	}
-	server := &http.Server{Addr: os.Args[1], Handler: http.HandlerFunc(handler)}
-	if err := gracehttp.Serve(server); err != nil {
+	var servers []*http.Server
+	for _, word := range os.Args[1:] {
+		if strings.Contains(word, ":") {
+			server := &http.Server{Addr: word, Handler: http.HandlerFunc(handler)}
+			servers = append(servers, server)
+		}
+	}
+	if err := gracehttp.Serve(servers...); err != nil {
 		log.Fatal(err)
 	}
 }

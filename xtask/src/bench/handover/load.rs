@@ -29,11 +29,9 @@ pub(crate) struct Load {
 #[derive(Debug)]
 struct Shared {
     endpoint: Endpoint,
-    /// Who answers at first.
-    pid: u32,
     stop: AtomicBool,
-    /// The first answer of another process: whose, and when it was there.
-    another: Mutex<Option<(u32, Instant)>>,
+    /// The first answer of each process: whose, and when it was there.
+    seen: Mutex<Vec<(u32, Instant)>>,
     changed: Condvar,
 }
 
@@ -46,12 +44,11 @@ const LIMIT: Duration = Duration::from_secs(5);
 const MOST_REQUESTS: usize = 1_000_000;
 
 impl Load {
-    pub(crate) fn start(endpoint: &Endpoint, pid: u32) -> Self {
+    pub(crate) fn start(endpoint: &Endpoint) -> Self {
         let shared = Arc::new(Shared {
             endpoint: endpoint.clone(),
-            pid,
             stop: AtomicBool::new(false),
-            another: Mutex::new(None),
+            seen: Mutex::new(Vec::new()),
             changed: Condvar::new(),
         });
         let client = |_| {
@@ -64,16 +61,34 @@ impl Load {
         }
     }
 
-    /// Waits for an answer of another process than the first.
-    pub(crate) fn wait_for_another(&self, deadline: Instant) -> Option<(u32, Instant)> {
+    /// Waits for an answer of another process than these.
+    pub(crate) fn wait_for_another(
+        &self,
+        than: &[u32],
+        deadline: Instant,
+    ) -> Option<(u32, Instant)> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let another = self.shared.another.lock();
-        let another = another.unwrap_or_else(PoisonError::into_inner);
-        let waited = self
-            .shared
-            .changed
-            .wait_timeout_while(another, left, |another| another.is_none());
-        *waited.unwrap_or_else(PoisonError::into_inner).0
+        let another = |seen: &[(u32, Instant)]| {
+            let mut others = seen.iter().filter(|(pid, _)| !than.contains(pid));
+            others.next().copied()
+        };
+        let seen = self.shared.seen.lock();
+        let seen = seen.unwrap_or_else(PoisonError::into_inner);
+        let changed = &self.shared.changed;
+        let waited = changed.wait_timeout_while(seen, left, |seen| another(seen).is_none());
+        another(&waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    /// `Load::stop_all(loads)` — how many requests there were, and what has failed of them.
+    pub(crate) fn stop_all(loads: impl IntoIterator<Item = Self>) -> Result<(u64, Vec<String>)> {
+        let (mut count, mut failures) = (0, Vec::new());
+        for load in loads {
+            for request in load.stop()? {
+                count += 1;
+                failures.extend(request.failure);
+            }
+        }
+        Ok((count, failures))
     }
 
     /// All requests, once each client has ended its last.
@@ -99,9 +114,7 @@ impl Shared {
                 .and_then(|body| Answer::parse(&body).ok_or("another answer".to_owned()));
             let failure = match answer {
                 Ok(answer) => {
-                    if answer.pid != self.pid {
-                        self.is_another(answer.pid, begun + took);
-                    }
+                    self.is_seen(answer.pid, begun + took);
                     None
                 }
                 Err(why) => Some(why),
@@ -115,11 +128,12 @@ impl Shared {
         requests
     }
 
-    fn is_another(&self, pid: u32, at: Instant) {
-        let another = self.another.lock();
-        another
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert((pid, at));
-        self.changed.notify_all();
+    fn is_seen(&self, pid: u32, at: Instant) {
+        let seen = self.seen.lock();
+        let mut seen = seen.unwrap_or_else(PoisonError::into_inner);
+        if !seen.iter().any(|(known, _)| *known == pid) {
+            seen.push((pid, at));
+            self.changed.notify_all();
+        }
     }
 }
