@@ -1,11 +1,12 @@
 //! `cargo xtask systemd`: systemd as PID 1 of a container, and the daemon as one of its services,
 //! with the units of `examples/httpd/systemd`.
 
+mod keeper;
 mod machine;
 mod stage;
 mod stories;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -68,7 +69,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     if let Err(outcome) = workspace.set_up("ci/setup-systemd", &versions)? {
         return Ok(outcome);
     }
-    let build = workspace.build_httpd_for_systemd()?;
+    let builds = Builds {
+        daemon: workspace.build_httpd_for_systemd()?,
+        keeper: workspace.build_release("gracenet-test-programs", "keeper")?,
+    };
     let units = workspace.root.join("examples/httpd/systemd");
     let only = options.only.as_deref().unwrap_or("");
     let mut failed = false;
@@ -76,7 +80,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         let tree = workspace.target.join("systemd").join(version);
         let machine = Machine::boot(&tree).with_context(|| format!("systemd {version}"))?;
         println!("{}", machine.version());
-        let rows = tell(&machine, &build, &units, only)?;
+        let rows = tell(&machine, &builds, &units, only)?;
         failed |= !story::report(&rows);
         machine.end()?;
     }
@@ -84,11 +88,18 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// Where the services' programs are.
+#[derive(Debug)]
+struct Builds {
+    daemon: PathBuf,
+    keeper: PathBuf,
+}
+
 /// Tells the stories from within the machine's network.
-fn tell(machine: &Machine, build: &Path, units: &Path, only: &str) -> Result<Vec<Row>> {
+fn tell(machine: &Machine, builds: &Builds, units: &Path, only: &str) -> Result<Vec<Row>> {
     let tell_all = || -> Result<Vec<Row>> {
         machine.enter_network()?;
-        let stage = Stage::new(machine, build, units)?;
+        let stage = Stage::new(machine, builds, units)?;
         let wanted = STORIES.iter().filter(|(story, _)| story.contains(only));
         let mut rows = Vec::new();
         for (story, tell) in wanted {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::Builds;
 use super::machine::{Machine, PATIENCE};
 use crate::answer::Answer;
 use crate::daemon::deploy;
@@ -22,7 +23,7 @@ pub(crate) const SERVICE: &str = "gracenet-httpd.service";
 pub(crate) const SOCKET: &str = "gracenet-httpd.socket";
 
 /// Where units are, and where the daemon is.
-const UNITS: &str = "/etc/systemd/system";
+pub(crate) const UNITS: &str = "/etc/systemd/system";
 const PLACE: &str = "/usr/local/bin/gracenet-httpd";
 
 const CLIENTS: u32 = 6;
@@ -32,6 +33,8 @@ const CLIENTS: u32 = 6;
 pub(crate) struct Stage<'a> {
     machine: &'a Machine,
     build: &'a Path,
+    /// A service that counts.
+    pub(crate) keeper: &'a Path,
     units: &'a Path,
     /// systemd has `Type=notify-reload`: `systemctl reload` waits until it is done.
     pub(crate) reload_waits: bool,
@@ -40,12 +43,13 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(machine: &'a Machine, build: &'a Path, units: &'a Path) -> Result<Self> {
+    pub(crate) fn new(machine: &'a Machine, builds: &'a Builds, units: &'a Path) -> Result<Self> {
         let version = machine.version_number()?;
         fs::create_dir_all(machine.path("/usr/local/bin"))?;
         Ok(Self {
             machine,
-            build,
+            build: &builds.daemon,
+            keeper: &builds.keeper,
             units,
             reload_waits: version >= 253,
             store_stays: version >= 254,
@@ -133,8 +137,13 @@ impl<'a> Stage<'a> {
 
     /// `stage.show(property)` — what systemd has of the service.
     pub(crate) fn show(&self, property: &str) -> Result<String> {
+        self.show_of(SERVICE, property)
+    }
+
+    /// `stage.show_of(unit, property)` — what systemd has of any unit.
+    pub(crate) fn show_of(&self, unit: &str, property: &str) -> Result<String> {
         let words = ["systemctl", "show", "--value", "--property", property];
-        let text = self.machine.must(&[&words[..], &[SERVICE]].concat())?;
+        let text = self.machine.must(&[&words[..], &[unit]].concat())?;
         Ok(text.trim_end().to_owned())
     }
 
@@ -167,6 +176,11 @@ impl<'a> Stage<'a> {
 
     pub(crate) fn tcp(&self) -> Endpoint {
         Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))
+    }
+
+    /// Where a path of the machine is for us.
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
+        self.machine.path(path)
     }
 
     /// The unix socket, by its path in the machine.

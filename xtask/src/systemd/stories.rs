@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
+use super::keeper::state_is_kept;
 use super::machine::PATIENCE;
 use super::stage::{Knocks, SERVICE, SOCKET, Stage};
 use crate::endpoint::Endpoint;
@@ -28,6 +29,7 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
         stopped_with_a_store,
     ),
     ("an address that is given up", an_address_that_is_given_up),
+    ("state in the fd store, killed and stopped", state_is_kept),
     ("stopped after reloads", stopped),
 ];
 
