@@ -537,7 +537,12 @@ impl<'a> Supervisor<'a> {
                 }
             }
             Phase::Serving | Phase::Ending(_) => {
-                if let Some(Err(failure)) = child.successor.try_probation(Deadline::NEVER) {
+                // One that was told to end before it was ready need not become so.
+                let outcome = match child.successor.try_wait(Deadline::NEVER) {
+                    Some(Ok(())) => child.successor.try_probation(Deadline::NEVER),
+                    outcome => outcome,
+                };
+                if let Some(Err(failure)) = outcome {
                     self.remove(index, failure);
                     return Some(Event::Ended(pid, failure));
                 }
@@ -679,6 +684,8 @@ impl<'a> Supervisor<'a> {
 
     #[inline(never)]
     fn launch(&mut self) -> Result<Pid, StartError> {
+        // Whatever comes of it: who waits would wake this until then.
+        self.stop_awaiting();
         let mut set = Vec::<_, 1>::new();
         if let Some(receiver) = &self.receiver {
             let _ = set.push(receiver.variable());
@@ -692,7 +699,6 @@ impl<'a> Supervisor<'a> {
         }
         let successor = self.net.spawn(self.program, &changes)?;
         drop(set);
-        self.stop_awaiting();
         self.starts = self.starts.saturating_add(1);
         let within = match self.options.readiness {
             Readiness::After(ms) => ms,
