@@ -37,6 +37,10 @@ pub const VARIABLES: [&str; 5] = [
 /// Is this string one of the variables of [`VARIABLES`]?
 #[inline(never)]
 pub fn is_ours(string: &[u8]) -> bool {
+    // Hardly any other has one of these there, and there may be many.
+    if !matches!(string.get(1), Some(b'I' | b'R')) {
+        return false;
+    }
     let is = |name| value_of(string, name).is_some();
     is(LISTEN_PID) || is(LISTEN_PIDFDID) || is(LISTEN_FDS) || is(LISTEN_FDNAMES) || is(GRACENET_FD)
 }
