@@ -217,7 +217,7 @@ pub enum Failure {
     /// It was [given up](Successor::kill); it was killed.
     GivenUp,
     /// Its channel could not be read, and it was killed; or it could not be killed
-    /// (`pidfd_send_signal: os error 1`: it has become another user), and may live on.
+    /// (`kill: os error 1`: it has become another user), and may live on.
     Failed(Error),
 }
 

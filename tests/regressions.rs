@@ -144,7 +144,7 @@ fn a_successor_that_cannot_be_killed_holds_nobody_up() {
         drop_privileges();
 
         let mut predecessor = Predecessor::new();
-        let refused = Failure::Failed(Error::new(Operation::PidfdSendSignal, Errno::PERM));
+        let refused = Failure::Failed(Error::new(Operation::Kill, Errno::PERM));
         for _ in 0..2 {
             let witness = predecessor.start(&[&heir], &[]);
             let pid = witness.pid;
@@ -434,6 +434,24 @@ fn a_successor_is_the_same_where_there_are_no_pidfds() {
             assert!(util::is_reaped(pid));
         });
     });
+}
+
+/// Case H3. Containers of before 2020 let clone make a pidfd, and refuse to send a signal by it.
+#[test]
+fn a_successor_is_killed_where_no_signal_can_be_sent_by_a_pidfd() {
+    let _alone = alone();
+    for errno in [NOSYS, PERM] {
+        where_refused(&[(libc::SYS_pidfd_send_signal, errno)], || {
+            let mut predecessor = Predecessor::new();
+            let pid = predecessor.start_script("cat <&3");
+            let successor = predecessor.net.successor().unwrap();
+            assert!(successor.pidfd().is_some());
+            assert_eq!(successor.try_wait(Deadline::after_ms(0)), None);
+            util::until_gone(pid);
+            assert_eq!(successor.try_wait(soon()), Some(Err(Failure::TimedOut)));
+            assert!(util::is_reaped(pid));
+        });
+    }
 }
 
 /// Case E5. The limit was lowered when they were open already.

@@ -829,22 +829,23 @@ pub(crate) fn pidfd_open(pid: u32) -> Result<OwnedFd, Error> {
     unsafe { open_call(what, pid as usize, [0]) }
 }
 
-/// pidfd_send_signal(pidfd, signal), or kill(pid, signal) without a pidfd.
+/// pidfd_send_signal(pidfd, signal); kill(pid, signal) without a pidfd, or where a filter refuses
+/// the former (containers before 2020 do, and let clone make pidfds).
 #[inline(never)]
 pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Result<(), Error> {
     let signal = signal as usize;
-    match pidfd {
-        Some(pidfd) => {
-            let what = what(Operation::PidfdSendSignal, raw::__NR_pidfd_send_signal);
-            // SAFETY: no memory is touched.
-            unsafe { run(what, number(pidfd), [signal, 0, 0]) }
-        }
-        None => {
-            let what = what(Operation::Kill, raw::__NR_kill);
-            // SAFETY: no memory is touched.
-            unsafe { run(what, pid as usize, [signal, 0, 0]) }
+    if let Some(pidfd) = pidfd {
+        let what = what(Operation::PidfdSendSignal, raw::__NR_pidfd_send_signal);
+        // SAFETY: no memory is touched.
+        match unsafe { run(what, number(pidfd), [signal, 0, 0]) } {
+            // Not for one that has ended, whose pid may be another's.
+            Err(error) if !error.is(Errno::SRCH) => {}
+            sent => return sent,
         }
     }
+    let what = what(Operation::Kill, raw::__NR_kill);
+    // SAFETY: no memory is touched.
+    unsafe { run(what, pid as usize, [signal, 0, 0]) }
 }
 
 /// kill(-group, signal): to every process of the group.
