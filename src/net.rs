@@ -694,11 +694,13 @@ impl NetView {
     /// successor that makes [`Signals`](crate::signal::Signals) of the same ones loses none; so do
     /// those that have a handler. Successors of the successor get the mask of the start again. In a
     /// [foreign](Changes::foreign) program all is as at the start, but signals that have a handler
-    /// here are blocked.
+    /// here are blocked, and those that are ignored here still are.
     ///
-    /// Every other thread of this process ends. Gone are also record locks of fcntl(2), as a thread
-    /// with fds of its own executes the program; flock(2) stays. Children that asked for a signal
-    /// at their parent's end (PR_SET_PDEATHSIG) get it.
+    /// Every other thread of this process ends. A new thread with fds of its own executes the
+    /// program, so that this one's are also gone: record locks of fcntl(2), while flock(2) stays;
+    /// signals that wait for it alone (raise(3)), while those for the process stay; and a policy
+    /// that is reset for what it makes (SCHED_RESET_ON_FORK). Children that asked for a signal at
+    /// their parent's end (PR_SET_PDEATHSIG) get it.
     ///
     /// # Errors
     ///

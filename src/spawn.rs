@@ -496,6 +496,7 @@ impl<'a> Start<'a> {
             ignored: self.at_start.ignored,
             leads_group: self.changes.group,
             namespaces: self.changes.namespaces,
+            death_signal: 0,
             mask: self.at_start.mask,
             pids,
             path: self.path.as_ptr(),
@@ -765,6 +766,7 @@ fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Started, StartError
             plan.mask |= 1_u64.wrapping_shl(signal.wrapping_sub(1));
         }
     }
+    plan.death_signal = sys::death_signal();
     let cloned = clone_thread(plan);
     sys::set_signal_mask(mask);
     cloned?;
@@ -842,8 +844,9 @@ pub(crate) unsafe fn arm(
         plan.in_place = true;
         // Those of the thread are its own.
         plan.shares_files = false;
-        // As it was when the program began whose place it takes.
+        // As they were when the program began whose place it takes.
         plan.mask = sys::current_signal_mask();
+        plan.death_signal = sys::death_signal();
         // SAFETY: 1. is the caller's duty.
         unsafe { place.write(*plan) };
         let made = Watch::new(place, deadline.to_ns());

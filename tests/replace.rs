@@ -11,8 +11,9 @@ use std::net::TcpStream;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gracenet::{Args, Changes, Environ, Program, StartError};
@@ -202,10 +203,10 @@ fn signals_wait_for_the_new_program() {
 }
 
 /// Replaces the process of a test by a shell, which says what the harness waits for when it is the
-/// only thread and finds nothing but its standard streams, one socket, the channel, and the pipe
-/// through which it reads that.
+/// only thread and finds nothing but its standard streams, one socket, the channel, and the folder
+/// in which it reads that.
 fn by_a_shell(predecessor: &mut Predecessor) -> StartError {
-    let script = "set -- $(ls /proc/$$/fd); \
+    let script = "cd /proc/$$/fd && set -- * && \
         test \"$*\" = '0 1 2 3 4 5' && \
         grep -q '^Threads:.1$' /proc/$$/status && test $$ = $LISTEN_PID && \
         echo 1 passed";
@@ -281,6 +282,37 @@ fn it_works_where_no_fd_table_can_be_unshared() {
     where_refused("it_works_where_no_fd_table_can_be_unshared", &calls);
 }
 
+/// A puppet that another program starts.
+struct Bare {
+    child: Child,
+    orders: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Bare {
+    fn new(command: &mut Command) -> Bare {
+        let mut child = command
+            .arg(program("puppet"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Bare {
+            orders: child.stdin.take().unwrap(),
+            answers: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        }
+    }
+
+    fn ask(&mut self, order: &str) -> String {
+        writeln!(self.orders, "{order}").unwrap();
+        in_time(self.answers.get_ref().as_fd(), order);
+        let mut line = String::new();
+        self.answers.read_line(&mut line).unwrap();
+        line.strip_prefix("ok ").unwrap_or(&line).trim().to_owned()
+    }
+}
+
 /// Case I1. The first process of a pid namespace stays that: without it all others would be killed.
 #[test]
 fn pid_1_stays_pid_1() {
@@ -288,25 +320,12 @@ fn pid_1_stays_pid_1() {
     if !rustix::process::geteuid().is_root() {
         unshare.arg("-Ur");
     }
-    let mut namespace = unshare
-        .args(["-pf", "--kill-child"])
-        .arg(program("puppet"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut orders = namespace.stdin.take().unwrap();
-    let mut answers = BufReader::new(namespace.stdout.take().unwrap());
-    let mut ask = |order: &str| {
-        writeln!(orders, "{order}").unwrap();
-        in_time(answers.get_ref().as_fd(), order);
-        let mut line = String::new();
-        answers.read_line(&mut line).unwrap();
-        line.strip_prefix("ok ").unwrap_or(&line).trim().to_owned()
-    };
+    let mut namespace = Bare::new(unshare.args(["-pf", "--kill-child"]));
+    let unshare = namespace.child.id();
+    let mut ask = |order: &str| namespace.ask(order);
     let listening = ask("listen tcp 127.0.0.1:0");
     let web = listening.split(' ').nth(4).unwrap().to_owned();
-    let init = fs::read_to_string(format!("/proc/{0}/task/{0}/children", namespace.id())).unwrap();
+    let init = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap();
     let init = init.trim();
     for generation in 1..6 {
         let client = TcpStream::connect(&web).unwrap();
@@ -327,6 +346,23 @@ fn pid_1_stays_pid_1() {
         let cmdline = fs::read_to_string(format!("/proc/{init}/environ")).unwrap();
         assert!(cmdline.contains("LISTEN_PID=1\0"));
     }
-    drop(orders);
-    assert!(namespace.wait().unwrap().success());
+    drop(namespace.orders);
+    assert!(namespace.child.wait().unwrap().success());
+}
+
+/// A supervisor that does not want it to outlive itself need not say so again. The kernel keeps
+/// that for each thread, and it is the thread that ends which counts as the parent.
+#[test]
+fn it_still_ends_with_its_parent() {
+    let parent = std::thread::spawn(|| {
+        let mut server = Bare::new(Command::new("setpriv").args(["--pdeathsig", "KILL"]));
+        for generation in 1..4 {
+            let inherited = server.ask("replace\ninherit");
+            assert_eq!(inherited, format!("0 generation={generation}"));
+        }
+        server
+    });
+    let mut server = parent.join().unwrap();
+    util::until_gone(Pid::from_child(&server.child));
+    assert_eq!(server.child.wait().unwrap().signal(), Some(libc::SIGKILL));
 }

@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub(super) leads_group: bool,
     /// Those that the clone makes (CLONE_NEWPID), for the parent.
     pub(super) namespaces: u32,
+    /// Of a process that is replaced in place: what it gets at its parent's end, or 0.
+    pub(super) death_signal: c_int,
     pub(super) mask: SigSet,
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
@@ -254,8 +256,12 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         let _ = sys::set_foreground(0, sys::getpid());
     }
 
-    // In place, handlers are everybody's, and end by themselves.
-    if !plan.in_place {
+    if plan.in_place {
+        // Handlers are everybody's, and end by themselves.
+        if plan.death_signal != 0 {
+            sys::set_death_signal(plan.death_signal);
+        }
+    } else {
         if !plan.handlers_cleared {
             for signal in 1..=sys::SIGNALS {
                 // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.

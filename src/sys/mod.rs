@@ -6,7 +6,7 @@
 //! | close_range, unshare | rustix has none |
 //! | execve, execveat, rt_sigaction, rt_sigprocmask | rustix hides them behind a name that changes |
 //! | clock_gettime | rustix goes through the vDSO, whose parser can panic |
-//! | close, dup3, exit, fchdir, fcntl, getpid, openat | the child of a clone shares the parent's memory and runs only what stands in this folder |
+//! | close, dup3, exit, fchdir, fcntl, getpid, openat, prctl | the child of a clone shares the parent's memory and runs only what stands in this folder |
 //! | those of `calls` | rustix can panic in them |
 //!
 //! Everything else goes through rustix.
@@ -34,6 +34,10 @@ pub(crate) const CLOSE_RANGE_UNSHARE: u32 = 2;
 
 /// AT_EXECVE_CHECK of linux/fcntl.h (Linux 6.14): only say whether it could be executed.
 pub(crate) const AT_EXECVE_CHECK: u32 = 0x10000;
+
+/// Of linux/prctl.h.
+const PR_SET_PDEATHSIG: usize = 1;
+const PR_GET_PDEATHSIG: usize = 2;
 
 /// The last signal: Linux has 64 of them on every processor here.
 pub(crate) const SIGNALS: u32 = 64;
@@ -178,6 +182,26 @@ pub(crate) fn exit_thread() -> ! {
 pub(crate) fn getpid() -> u32 {
     // SAFETY: reads a number.
     (unsafe { arch::syscall0(raw::__NR_getpid as usize) }) as u32
+}
+
+/// prctl(PR_GET_PDEATHSIG): the signal that this thread's process gets at its parent's end, or 0.
+pub(crate) fn death_signal() -> c_int {
+    let mut signal: c_int = 0;
+    // SAFETY: the signal is writable. Without one it stays 0.
+    unsafe {
+        arch::syscall2(
+            raw::__NR_prctl as usize,
+            PR_GET_PDEATHSIG,
+            &raw mut signal as usize,
+        )
+    };
+    signal
+}
+
+/// prctl(PR_SET_PDEATHSIG), which a new thread has not got from the one that made it.
+pub(crate) fn set_death_signal(signal: c_int) {
+    // SAFETY: a number.
+    unsafe { arch::syscall2(raw::__NR_prctl as usize, PR_SET_PDEATHSIG, signal as usize) };
 }
 
 /// statx(AT_FDCWD) and statx(fd): whether they are one directory.
