@@ -20,7 +20,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 pub use fds::{Fd, Fds};
 pub use netns::{add_link_local_to_lo, in_network_namespace, without_ipv6};
-pub use puppet::{Entry, Puppet, Start, word};
+pub use puppet::{Entry, Office, Puppet, Start, word};
 pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
 pub use tracer::{Leash, Stop, Tracee, call_name};
 pub use witness::{

@@ -4,13 +4,13 @@
 
 use std::cell::Cell;
 use std::ffi::{CString, OsStr};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 
@@ -285,13 +285,13 @@ fn decimal(to: &mut [u8], number: u64) {
 }
 
 /// Where puppets come for their orders.
-struct Office {
+pub struct Office {
     directory: TempDir,
     door: OwnedFd,
 }
 
 impl Office {
-    fn open() -> Office {
+    pub fn open() -> Office {
         let directory = TempDir::new().unwrap();
         let flags = SocketFlags::CLOEXEC;
         let door = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
@@ -301,8 +301,13 @@ impl Office {
         Office { directory, door }
     }
 
-    fn path(&self) -> std::path::PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.directory.path().join("orders")
+    }
+
+    /// A puppet that somebody else has started, and that has inherited nothing yet.
+    pub fn hire(self: &Rc<Office>) -> Puppet {
+        Puppet::hired(Rc::clone(self), None)
     }
 
     /// The next puppet that comes, and who it is.
@@ -424,13 +429,57 @@ impl Puppet {
         successor
     }
 
+    /// Starts its canary, which has inherited nothing yet.
+    #[track_caller]
+    pub fn start_canary(&self, order: &str) -> Puppet {
+        let started = self.must(order);
+        let canary = Puppet::hired(Rc::clone(&self.office), None);
+        assert_eq!(started, format!("pid={}", canary.pid));
+        canary
+    }
+
     /// Has it executed another program in its own place, which has inherited nothing yet.
     #[track_caller]
     pub fn replace(&mut self) {
         self.begin("replace");
+        self.comes_again();
+    }
+
+    /// The process is another program by now, or soon, and comes for its orders.
+    #[track_caller]
+    pub fn comes_again(&mut self) {
         let (orders, pid) = self.office.answer_the_door();
         assert_eq!(pid, self.pid);
         self.orders = orders;
+    }
+
+    /// Readable when it has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// A set of signals from its status: SigBlk, SigIgn, SigCgt.
+    pub fn signals(&self, name: &str) -> u64 {
+        u64::from_str_radix(&self.status(name), 16).unwrap()
+    }
+
+    /// A line of its status.
+    pub fn status(&self, name: &str) -> String {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let value = |line: &str| {
+            Some(
+                line.strip_prefix(name)?
+                    .strip_prefix(':')?
+                    .trim()
+                    .to_owned(),
+            )
+        };
+        status.lines().find_map(value).unwrap()
+    }
+
+    /// What it executes.
+    pub fn exe(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.pid)).unwrap()
     }
 
     /// A successor that has inherited, and is ready when it has got what `orders` say; this one

@@ -16,31 +16,40 @@
 //! accept H            write FD WORD       close-fd FD
 //! close H             close-and-unlink H  retire
 //! ready [keep]        start               wait MILLISECONDS
-//! exit STATUS
+//! origin              canary [path=WORD]  replace [path=WORD] [rollback=MILLISECONDS]
+//! guard               keep                roll-back
+//! drop-guard          crash HOW           notify
+//! signals             read-signal         exit STATUS
 //! ```
+//!
+//! HOW is `segv`, `bus`, `ill`, `fpe`, `trap` or `stack`, which are done, or `abrt` or `sys`, which
+//! it sends itself.
 //!
 //! A socket is described as `H fd=N name=WORD KIND ADDRESS inherited|fresh claimed|unclaimed`,
 //! with `-` for a handle that this process never got, and for an address where there is none. A
 //! space within a word is `\x20`.
 #![no_std]
 #![no_main]
-#![allow(unsafe_code)] // What the kernel left on the stack; fds that are named by their numbers.
+#![allow(unsafe_code)] // What the kernel left on the stack; fds that are named by their numbers; crashes.
 
+use core::ffi::CStr;
 use core::fmt::{self, Write as _};
+use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::net::SocketAddr;
-use core::str;
+use core::{ptr, str};
 
+use gracenet::notify::{Notify, State};
 use gracenet::signal::{Signal, Signals};
 use gracenet::{
-    Changes, Deadline, Entry, Errno, Handle, InheritOptions, Kind, ListenOptions, Net, Program,
-    Unclaimed,
+    Changes, Deadline, Entry, Errno, Guard, Handle, InheritOptions, Kind, ListenOptions, Net,
+    Program, Unclaimed,
 };
 use heapless::{String, Vec};
 use rustix::fd::{
     AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd,
 };
-use rustix::{io, net};
+use rustix::{fs, io, mm, net, process};
 
 gracenet_start::main!(run);
 
@@ -80,6 +89,7 @@ fn run(start: gracenet_start::Args) -> i32 {
         net: Net::new(),
         handles: Vec::new(),
         signals: None,
+        guard: None,
     };
     let mut line = Line::new();
     while orders.read(&mut line) {
@@ -174,6 +184,7 @@ struct Puppet<'a> {
     net: Net<CAPACITY>,
     handles: Vec<Handle, 64>,
     signals: Option<Signals>,
+    guard: Option<Guard<'a>>,
 }
 
 impl Puppet<'_> {
@@ -296,10 +307,73 @@ impl Puppet<'_> {
                 Ok(successor) => write!(answer, " pid={}", successor.pid())?,
                 Err(error) => return failed(answer, &error),
             },
+            b"canary" => {
+                let mut path = Word::new();
+                let mut changes = Changes::new();
+                if let Ok(word) = next() {
+                    changes = changes.path(path_of(&word, &mut path)?);
+                }
+                match self.net.start_canary(&self.program, &changes) {
+                    Ok(successor) => write!(answer, " pid={}", successor.pid())?,
+                    Err(error) => return failed(answer, &error),
+                }
+            }
             b"replace" => {
-                let error = self.net.replace(&self.program, &Changes::new());
+                let mut path = Word::new();
+                let mut time: Option<u64> = None;
+                let mut changes = Changes::new();
+                while let Ok(word) = next() {
+                    match word.strip_prefix(b"rollback=") {
+                        Some(milliseconds) => time = Some(parse(milliseconds)?),
+                        None => path = word,
+                    }
+                }
+                let mut string = Word::new();
+                if !path.is_empty() {
+                    changes = changes.path(path_of(&path, &mut string)?);
+                }
+                let image = match self.program.image() {
+                    Ok(image) => image,
+                    Err(error) => return failed(answer, &error),
+                };
+                if let Some(time) = time {
+                    changes = changes.rollback(image.as_fd(), Deadline::after_ms(time));
+                }
+                let error = self.net.replace(&self.program, &changes);
                 return failed(answer, &error);
             }
+            b"origin" => {
+                write!(answer, " generation={}", self.net.generation())?;
+                if self.net.is_canary() {
+                    answer.write_str(" canary")?;
+                }
+                if self.net.was_rolled_back() {
+                    answer.write_str(" rolled-back")?;
+                }
+            }
+            b"guard" => match self.net.guard(&self.program) {
+                Ok(guard) => {
+                    answer.write_str(if guard.is_armed() { " armed" } else { " none" })?;
+                    self.guard = Some(guard);
+                }
+                Err(error) => return failed(answer, &error),
+            },
+            b"keep" => self.guard.take().ok_or(Wrong::Command)?.keep(),
+            b"roll-back" => {
+                let error = self.guard.take().ok_or(Wrong::Command)?.roll_back();
+                return failed(answer, &error);
+            }
+            b"drop-guard" => drop(self.guard.take()),
+            b"crash" => crash(&next()?)?,
+            b"notify" => match Notify::new(self.program.environ()) {
+                Ok(Some(notify)) => {
+                    if let Err(error) = notify.send(&[State::Ready]) {
+                        return failed(answer, &error);
+                    }
+                }
+                Ok(None) => return failed(answer, &"nobody asks"),
+                Err(error) => return failed(answer, &error),
+            },
             b"signals" => match Signals::new(&[Signal::USR1, Signal::TERM]) {
                 Ok(signals) => self.signals = Some(signals),
                 Err(error) => return failed(answer, &error),
@@ -408,6 +482,74 @@ fn option(word: &Word) -> Result<Choice, Wrong> {
         Some(b"reuse-port") => Choice::ReusePort,
         _ => return Err(Wrong::Command),
     })
+}
+
+/// `path=WORD` as a C string.
+fn path_of<'a>(word: &[u8], path: &'a mut Word) -> Result<&'a CStr, Wrong> {
+    let word = word.strip_prefix(b"path=").ok_or(Wrong::Command)?;
+    path.extend_from_slice(word).map_err(|_| Wrong::Command)?;
+    path.push(0).map_err(|_| Wrong::Command)?;
+    CStr::from_bytes_with_nul(path).map_err(|_| Wrong::Command)
+}
+
+/// Does not return, unless there is something that catches it.
+fn crash(how: &[u8]) -> Result<(), Wrong> {
+    match how {
+        // SAFETY: none; nothing can be written there.
+        b"segv" => unsafe { black_box(ptr::null_mut::<u8>()).write_volatile(0) },
+        b"bus" => behind_the_end_of_a_file().map_err(|_| Wrong::Command)?,
+        b"stack" => {
+            black_box(endless(black_box([1; 1024])));
+        }
+        b"ill" | b"fpe" | b"trap" => by_an_instruction(how),
+        b"abrt" => send_oneself(Signal::ABORT),
+        b"sys" => send_oneself(Signal::SYS),
+        _ => return Err(Wrong::Command),
+    }
+    Ok(())
+}
+
+fn send_oneself(signal: Signal) {
+    let _ = process::kill_process(process::getpid(), signal);
+}
+
+/// On other processors than this it is sent.
+#[cfg(not(target_arch = "x86_64"))]
+fn by_an_instruction(how: &[u8]) {
+    send_oneself(match how {
+        b"ill" => Signal::ILL,
+        b"fpe" => Signal::FPE,
+        _ => Signal::TRAP,
+    });
+}
+
+#[cfg(target_arch = "x86_64")]
+fn by_an_instruction(how: &[u8]) {
+    use core::arch::asm;
+    match how {
+        // SAFETY: it is not executed to its end.
+        b"ill" => unsafe { asm!("ud2") },
+        // SAFETY: as above.
+        b"trap" => unsafe { asm!("int3") },
+        // SAFETY: as above.
+        _ => unsafe { asm!("xor ecx, ecx", "div ecx", out("ecx") _, out("eax") _, out("edx") _) },
+    }
+}
+
+fn behind_the_end_of_a_file() -> Result<(), Errno> {
+    let file = fs::memfd_create(c"empty", fs::MemfdFlags::CLOEXEC)?;
+    let (protection, flags) = (mm::ProtFlags::WRITE, mm::MapFlags::SHARED);
+    // SAFETY: new memory, wherever there is some.
+    let page = unsafe { mm::mmap(ptr::null_mut(), 4096, protection, flags, &file, 0)? };
+    // SAFETY: none; nothing can be written there.
+    unsafe { page.cast::<u8>().write_volatile(0) };
+    Ok(())
+}
+
+#[allow(unconditional_recursion)] // That is what it is for.
+fn endless(frame: [u8; 1024]) -> u8 {
+    let next = black_box(frame);
+    endless(next).wrapping_add(black_box(next)[7])
 }
 
 fn parse<T: str::FromStr>(word: &[u8]) -> Result<T, Wrong> {
