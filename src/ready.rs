@@ -540,10 +540,12 @@ impl Successor {
                 continue;
             }
             if let Message::Ready = message {
-                self.state = match self.canary {
-                    false => State::Ready,
-                    true => State::Leaving(Deadline::after_ms(LAST_MOMENTS_MS)),
-                };
+                self.state = State::Ready;
+                if self.canary {
+                    // Its end would be read for as long as the process takes to leave.
+                    self.channel = None;
+                    self.state = State::Leaving(Deadline::after_ms(LAST_MOMENTS_MS));
+                }
             } else if let Message::End = message {
                 self.channel = None;
                 self.state = State::Closed(Deadline::after_ms(LAST_MOMENTS_MS));

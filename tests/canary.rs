@@ -194,6 +194,38 @@ fn script(predecessor: &mut Predecessor, script: &str) {
     started.expect("a canary");
 }
 
+/// One that is ready and does not leave has a second for it, and costs nothing meanwhile, whether it
+/// holds on to its channel or not.
+#[test]
+fn canary_that_does_not_leave_is_killed() {
+    let _alone = alone();
+    for close in ["", "eval \"exec $c>&-\"; "] {
+        let mut predecessor = Predecessor::new();
+        let before = Fds::of_self();
+        let ready = format!("printf ready >&$c; {close} printf said >&3; cat <&3");
+        script(&mut predecessor, &ready);
+        assert_eq!(hear(&predecessor.report), "said");
+        let begin = Instant::now();
+        let successor = predecessor.net.successor().unwrap();
+        let pid = successor.pid();
+        assert_eq!(successor.try_wait(Deadline::NEVER), None);
+        assert!(!successor.is_ready() && successor.is_undecided());
+        assert!(successor.wake_by(Deadline::NEVER) <= Deadline::after_ms(1_000));
+        let fds = [successor.channel(), successor.pidfd()];
+        let mut fds: Vec<_> = fds
+            .iter()
+            .flatten()
+            .map(|fd| PollFd::new(fd, PollFlags::IN))
+            .collect();
+        assert_eq!(poll(&mut fds, Some(&Timespec::default())), Ok(0), "{close}");
+        let outcome = successor.wait_ready(Deadline::NEVER);
+        assert_eq!(outcome, Err(Failure::TimedOut));
+        assert!(begin.elapsed() >= Duration::from_millis(900));
+        assert!(is_reaped(pid));
+        assert_eq!(Fds::of_self(), before);
+    }
+}
+
 /// That it was ready does not help one that fails after it.
 #[test]
 fn canary_that_fails_when_it_leaves_has_failed() {
