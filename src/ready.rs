@@ -521,7 +521,8 @@ impl Successor {
     fn has_ended(&mut self, failure: Failure) {
         match self.state {
             State::Ending(reason) => self.fail(reason),
-            State::Leaving(_) if failure == Failure::Exited(0) => {
+            // Where nobody keeps a status, what it has said is all there is.
+            State::Leaving(_) if matches!(failure, Failure::Exited(0) | Failure::Ended) => {
                 self.fail(failure);
                 self.state = State::Left;
             }

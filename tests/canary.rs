@@ -244,6 +244,35 @@ fn canary_that_fails_when_it_leaves_has_failed() {
     }
 }
 
+/// Case G3.
+#[test]
+fn canary_whose_status_nobody_keeps_was_ready() {
+    in_process_of_its_own("canary_whose_status_nobody_keeps_was_ready", |_| {
+        let mut predecessor = Predecessor::new();
+        ignore_children();
+        let soon = Deadline::after_ms(20_000);
+        script(&mut predecessor, "printf ready >&$c");
+        let successor = predecessor.net.successor().unwrap();
+        assert_eq!(successor.wait_ready(soon), Ok(()));
+        // And one that has ended before anybody looks.
+        script(&mut predecessor, "printf ready >&$c");
+        let successor = predecessor.net.successor().unwrap();
+        until_gone(successor.pid());
+        assert_eq!(successor.wait_ready(soon), Ok(()));
+        // But not one that has said nothing.
+        script(&mut predecessor, "exit 0");
+        let successor = predecessor.net.successor().unwrap();
+        assert_eq!(successor.wait_ready(soon), Err(Failure::Ended));
+    });
+}
+
+/// SIGCHLD ignored: no child becomes a zombie, and its status is kept nowhere.
+#[allow(unsafe_code)]
+fn ignore_children() {
+    // SAFETY: nobody here relies on it.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+}
+
 /// It is told that it is one, and nobody else: neither its predecessor's next one, nor a successor.
 #[test]
 fn only_a_canary_is_one() {
