@@ -5,10 +5,10 @@
 mod util;
 
 use std::fs;
-use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,13 @@ struct Server {
     web: Entry,
     local: Entry,
     before: Fds,
+    /// Others count the fds of this process.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Server {
     fn new() -> Server {
+        let alone = alone();
         let puppet = Start::new().run();
         let web = puppet.gets("listen tcp 127.0.0.1:0");
         static NAMES: AtomicU32 = AtomicU32::new(0);
@@ -42,6 +45,7 @@ impl Server {
             web,
             local,
             before,
+            _alone: alone,
         }
     }
 
