@@ -87,7 +87,7 @@ impl Server {
     }
 
     /// The next one is good, and replaces this one, which has waited for it.
-    fn replaces_itself(mut self) {
+    fn replaces_itself(&mut self) {
         let client = TcpStream::connect(&self.web.address).unwrap();
         self.puppet.replace();
         assert_eq!(self.puppet.must("inherit"), "2 generation=1");
@@ -107,7 +107,7 @@ fn answer(mut client: impl std::io::Read) -> String {
 
 #[test]
 fn canary_that_is_ready_leaves_and_its_server_replaces_itself() {
-    let server = Server::new();
+    let mut server = Server::new();
     for _ in 0..3 {
         let canary = server.canary("canary");
         // As any other, it stands in the way of the next.
@@ -143,7 +143,7 @@ fn successor_that_is_no_canary_stays_when_it_is_ready() {
 /// Case H1, H3, F1.
 #[test]
 fn canary_that_comes_to_nothing_leaves_its_server_as_it_was() {
-    let server = Server::new();
+    let mut server = Server::new();
     let canary = server.canary("canary");
     assert_eq!(server.puppet.fails("wait 50"), "not ready in time");
     in_time(canary.pidfd(), "the end of a canary that hangs");

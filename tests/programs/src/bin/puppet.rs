@@ -37,7 +37,7 @@ use core::fmt::{self, Write as _};
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 use core::net::SocketAddr;
-use core::{ptr, str};
+use core::{mem, ptr, str};
 
 use gracenet::notify::{Notify, State};
 use gracenet::signal::{Signal, Signals};
@@ -391,7 +391,11 @@ impl Puppet<'_> {
                     None => return failed(answer, &"there is no successor"),
                 }
             }
-            b"exit" => return parse(&next()?).map(Some),
+            b"exit" => {
+                // Not dropped: as a program that ends where it is.
+                mem::forget(self.guard.take());
+                return parse(&next()?).map(Some);
+            }
             _ => return Err(Wrong::Command),
         }
         Ok(None)
