@@ -22,6 +22,7 @@ use linux_raw_sys::general as raw;
 pub(crate) use linux_raw_sys::general::{
     FD_CLOEXEC, O_CLOEXEC, O_NONBLOCK as SOCK_NONBLOCK, O_PATH, O_RDWR,
 };
+use linux_raw_sys::prctl::{PR_GET_PDEATHSIG, PR_SET_PDEATHSIG};
 use rustix::fd::BorrowedFd;
 pub(crate) use rustix::io::Errno;
 
@@ -34,10 +35,6 @@ pub(crate) const CLOSE_RANGE_UNSHARE: u32 = 2;
 
 /// AT_EXECVE_CHECK of linux/fcntl.h (Linux 6.14): only say whether it could be executed.
 pub(crate) const AT_EXECVE_CHECK: u32 = 0x10000;
-
-/// Of linux/prctl.h.
-const PR_SET_PDEATHSIG: usize = 1;
-const PR_GET_PDEATHSIG: usize = 2;
 
 /// The last signal: Linux has 64 of them on every processor here.
 pub(crate) const SIGNALS: u32 = 64;
@@ -191,7 +188,7 @@ pub(crate) fn death_signal() -> c_int {
     unsafe {
         arch::syscall2(
             raw::__NR_prctl as usize,
-            PR_GET_PDEATHSIG,
+            PR_GET_PDEATHSIG as usize,
             &raw mut signal as usize,
         )
     };
@@ -201,7 +198,13 @@ pub(crate) fn death_signal() -> c_int {
 /// prctl(PR_SET_PDEATHSIG), which a new thread has not got from the one that made it.
 pub(crate) fn set_death_signal(signal: c_int) {
     // SAFETY: a number.
-    unsafe { arch::syscall2(raw::__NR_prctl as usize, PR_SET_PDEATHSIG, signal as usize) };
+    unsafe {
+        arch::syscall2(
+            raw::__NR_prctl as usize,
+            PR_SET_PDEATHSIG as usize,
+            signal as usize,
+        )
+    };
 }
 
 /// statx(AT_FDCWD) and statx(fd): whether they are one directory.
