@@ -389,6 +389,26 @@ fn a_successor_is_the_same_where_calls_are_refused() {
     }
 }
 
+/// Case E5. Before Linux 5.9 the child copies the whole table, and the process itself does not.
+#[test]
+fn the_fd_table_is_shared_where_it_cannot_be_cut() {
+    let _alone = alone();
+    let files = libc::CLONE_FILES as u32;
+    let only_shared = vec![
+        seccomp::step(seccomp::LOAD, seccomp::CALL, 0, 0),
+        seccomp::step(seccomp::IF_EQUAL, libc::SYS_clone3 as u32, 1, 0),
+        seccomp::step(seccomp::IF_EQUAL, libc::SYS_close_range as u32, 0, 1),
+        seccomp::step(seccomp::RETURN, seccomp::errno(NOSYS), 0, 0),
+        seccomp::step(seccomp::IF_EQUAL, libc::SYS_clone as u32, 0, 3),
+        seccomp::step(seccomp::LOAD, seccomp::ARGUMENTS[0], 0, 0),
+        seccomp::step(seccomp::IF_ANY_BIT, files, 1, 0),
+        seccomp::step(seccomp::RETURN, seccomp::errno(libc::ENOMEM), 0, 0),
+        seccomp::step(seccomp::RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let _leaked = [leak(40), leak(400)];
+    where_filtered(only_shared, || starts_exactly("no close_range"));
+}
+
 /// Case E5. Before Linux 5.2 clone knows no pidfd, and before 5.3 there is none at all.
 #[test]
 fn a_successor_is_the_same_where_there_are_no_pidfds() {
@@ -406,6 +426,12 @@ fn a_successor_is_the_same_where_there_are_no_pidfds() {
     ];
     where_filtered(before_5_2.clone(), || {
         starts_exactly("no CLONE_PIDFD");
+        let mut predecessor = Predecessor::new();
+        let pid = predecessor.start_script("exit 3");
+        let successor = predecessor.net.successor().unwrap();
+        assert!(successor.pidfd().is_some());
+        assert_eq!(successor.wait_ready(soon()), Err(Failure::Exited(3)));
+        assert!(util::is_reaped(pid));
         let opened = [(libc::SYS_pidfd_open, NOSYS)];
         where_refused(&opened, || {
             starts_exactly("no pidfds");
@@ -433,6 +459,29 @@ fn a_successor_is_the_same_where_there_are_no_pidfds() {
             assert_eq!(outcome, Err(Failure::Exited(4)));
             assert!(util::is_reaped(pid));
         });
+    });
+}
+
+/// Case H1. Before Linux 5.4 a pidfd is not what can be waited for.
+#[test]
+fn a_successor_is_reaped_where_nobody_can_wait_by_a_pidfd() {
+    let _alone = alone();
+    let before_5_4 = vec![
+        seccomp::step(seccomp::LOAD, seccomp::CALL, 0, 0),
+        seccomp::step(seccomp::IF_EQUAL, libc::SYS_waitid as u32, 0, 3),
+        seccomp::step(seccomp::LOAD, seccomp::ARGUMENTS[0], 0, 0),
+        seccomp::step(seccomp::IF_EQUAL, libc::P_PIDFD as u32, 0, 1),
+        seccomp::step(seccomp::RETURN, seccomp::errno(libc::EINVAL), 0, 0),
+        seccomp::step(seccomp::RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    where_filtered(before_5_4, || {
+        starts_exactly("no P_PIDFD");
+        let mut predecessor = Predecessor::new();
+        let pid = predecessor.start_script("kill -KILL $$");
+        let successor = predecessor.net.successor().unwrap();
+        assert!(successor.pidfd().is_some());
+        assert_eq!(successor.wait_ready(soon()), Err(Failure::Killed(9)));
+        assert!(util::is_reaped(pid));
     });
 }
 
