@@ -3,10 +3,11 @@
 
 mod keeper;
 mod machine;
+mod readme;
 mod stage;
 mod stories;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -69,18 +70,19 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     if let Err(outcome) = workspace.set_up("ci/setup-systemd", &versions)? {
         return Ok(outcome);
     }
-    let builds = Builds {
+    let parts = Parts {
         daemon: workspace.build_httpd_for_systemd()?,
         keeper: workspace.build_release("gracenet-test-programs", "keeper")?,
+        units: workspace.root.join("examples/httpd/systemd"),
+        readme: workspace.root.join("README.md"),
     };
-    let units = workspace.root.join("examples/httpd/systemd");
     let only = options.only.as_deref().unwrap_or("");
     let mut failed = false;
     for version in versions {
         let tree = workspace.target.join("systemd").join(version);
         let machine = Machine::boot(&tree).with_context(|| format!("systemd {version}"))?;
         println!("{}", machine.version());
-        let rows = tell(&machine, &builds, &units, only)?;
+        let rows = tell(&machine, &parts, only)?;
         failed |= !story::report(&rows);
         machine.end()?;
     }
@@ -88,18 +90,22 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Where the services' programs are.
+/// Where those things are that the stories take place with.
 #[derive(Debug)]
-struct Builds {
+struct Parts {
     daemon: PathBuf,
+    /// A service that counts.
     keeper: PathBuf,
+    /// The folder of the daemon's units.
+    units: PathBuf,
+    readme: PathBuf,
 }
 
 /// Tells the stories from within the machine's network.
-fn tell(machine: &Machine, builds: &Builds, units: &Path, only: &str) -> Result<Vec<Row>> {
+fn tell(machine: &Machine, parts: &Parts, only: &str) -> Result<Vec<Row>> {
     let tell_all = || -> Result<Vec<Row>> {
         machine.enter_network()?;
-        let stage = Stage::new(machine, builds, units)?;
+        let stage = Stage::new(machine, parts)?;
         let wanted = STORIES.iter().filter(|(story, _)| story.contains(only));
         let mut rows = Vec::new();
         for (story, tell) in wanted {

@@ -48,7 +48,7 @@ pub(crate) fn state_is_kept(stage: &Stage<'_>) -> Result<Figures> {
          ExecStart={PLACE} 127.0.0.1:{PORT} {SOCKET}\nRestart=always\nRestartSec=0\n\
          FileDescriptorStoreMax=16\n{preserve}[Install]\nWantedBy=multi-user.target\n"
     );
-    deploy(stage.keeper, &stage.path(PLACE))?;
+    deploy(&stage.parts.keeper, &stage.path(PLACE))?;
     fs::write(stage.path(UNITS).join(KEEPER), unit)?;
     // As for the daemon: before version 261 nothing is kept for a unit that nobody wants.
     stage.systemctl(&["--quiet", "enable", "--now", KEEPER])?;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::Builds;
+use super::Parts;
 use super::machine::{Machine, PATIENCE};
 use crate::answer::Answer;
 use crate::daemon::deploy;
@@ -24,7 +24,7 @@ pub(crate) const SOCKET: &str = "gracenet-httpd.socket";
 
 /// Where units are, and where the daemon is.
 pub(crate) const UNITS: &str = "/etc/systemd/system";
-const PLACE: &str = "/usr/local/bin/gracenet-httpd";
+pub(crate) const PLACE: &str = "/usr/local/bin/gracenet-httpd";
 
 const CLIENTS: u32 = 6;
 
@@ -32,10 +32,7 @@ const CLIENTS: u32 = 6;
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     machine: &'a Machine,
-    build: &'a Path,
-    /// A service that counts.
-    pub(crate) keeper: &'a Path,
-    units: &'a Path,
+    pub(crate) parts: &'a Parts,
     /// systemd has `Type=notify-reload`: `systemctl reload` waits until it is done.
     pub(crate) reload_waits: bool,
     /// It has `FileDescriptorStorePreserve=`.
@@ -43,14 +40,12 @@ pub(crate) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn new(machine: &'a Machine, builds: &'a Builds, units: &'a Path) -> Result<Self> {
+    pub(crate) fn new(machine: &'a Machine, parts: &'a Parts) -> Result<Self> {
         let version = machine.version_number()?;
         fs::create_dir_all(machine.path("/usr/local/bin"))?;
         Ok(Self {
             machine,
-            build: &builds.daemon,
-            keeper: &builds.keeper,
-            units,
+            parts,
             reload_waits: version >= 253,
             store_stays: version >= 254,
         })
@@ -69,7 +64,10 @@ impl<'a> Stage<'a> {
         }
         fs::create_dir_all(&drop_ins)?;
         for unit in [SOCKET, SERVICE] {
-            fs::copy(self.units.join(unit), self.machine.path(UNITS).join(unit))?;
+            fs::copy(
+                self.parts.units.join(unit),
+                self.machine.path(UNITS).join(unit),
+            )?;
         }
         if !self.reload_waits {
             self.copy_drop_in("before-253.conf")?;
@@ -86,7 +84,7 @@ impl<'a> Stage<'a> {
     }
 
     fn copy_drop_in(&self, name: &str) -> Result<()> {
-        fs::copy(self.units.join(name), self.drop_ins().join(name))
+        fs::copy(self.parts.units.join(name), self.drop_ins().join(name))
             .map(drop)
             .with_context(|| format!("cannot copy {name}"))
     }
@@ -106,7 +104,7 @@ impl<'a> Stage<'a> {
 
     /// Puts the build in its place, as deployments do.
     pub(crate) fn deploy(&self) -> Result<()> {
-        deploy(self.build, &self.machine.path(PLACE))
+        deploy(&self.parts.daemon, &self.machine.path(PLACE))
     }
 
     /// Puts a script there instead.

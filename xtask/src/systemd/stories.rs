@@ -8,6 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use super::keeper::state_is_kept;
 use super::machine::PATIENCE;
+use super::readme;
 use super::stage::{Knocks, SERVICE, SOCKET, Stage};
 use crate::endpoint::Endpoint;
 use crate::story::Figures;
@@ -17,6 +18,7 @@ type Story = fn(&Stage<'_>) -> Result<Figures>;
 /// In the order in which they are told, each from the same beginning.
 pub(crate) const STORIES: &[(&str, Story)] = &[
     ("units are sound", units_are_sound),
+    ("the README, word for word", readme::word_for_word),
     ("started by the first request", started_by_the_first_request),
     ("ten reloads under load", ten_reloads),
     ("a reload with a probation", reload_with_a_probation),
