@@ -51,7 +51,7 @@ enum Task {
     Syscalls(syscalls::Options),
     /// The daemon under systemd as PID 1 of a container: stories, and what its clients noticed.
     Systemd(systemd::Options),
-    /// Others before and after the daemon: readers of what it passes, Go's gracenet, an s6 fdholder.
+    /// Others before and after the daemon: an activator, readers, Go's gracenet, an s6 fdholder.
     Peers(peers::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
     Size,

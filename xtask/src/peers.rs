@@ -1,13 +1,17 @@
-//! `cargo xtask peers`: programs that are not ours, before the daemon and after it: readers of what
-//! it passes, Go's gracenet, and an s6 fdholder. `ci/setup-peers` installs what they need.
+//! `cargo xtask peers`: programs that are not ours, before the daemon and after it: an activator,
+//! readers of what it passes, Go's gracenet, and an s6 fdholder. `ci/setup-peers` installs what they need.
 
+mod activated;
 mod builds;
 mod fdholder;
 mod grace;
 mod readers;
 
 use anyhow::{Result, ensure};
+use serde::Deserialize;
 
+use crate::daemon::PATIENCE;
+use crate::endpoint::Endpoint;
 use crate::process;
 use crate::step::Outcome;
 use crate::story::{self, Figures, Row};
@@ -22,6 +26,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
 }
+
+/// Of the TCP socket and of the unix socket, as `xtask/peers/fdholder/run` has them, too.
+const NAMES: [&str; 2] = ["web", "admin"];
 
 /// A name, and what is told under it.
 type Story<'a> = (String, Box<dyn Fn() -> Result<Figures> + 'a>);
@@ -54,9 +61,39 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+/// What `/status` says of a socket.
+#[derive(Debug, PartialEq, Deserialize)]
+struct Socket {
+    name: String,
+    network: String,
+    address: String,
+    inherited: bool,
+}
+
+/// Fails unless the daemon has these sockets, inherited, and under their names.
+pub(crate) fn expect_names(endpoints: &[Endpoint; 2]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Status {
+        sockets: Vec<Socket>,
+    }
+    let body = endpoints[1].get("/status", PATIENCE)?;
+    let status: Status = serde_json::from_slice(&body)?;
+    let expected = [0, 1].map(|index| Socket {
+        name: NAMES[index].to_owned(),
+        network: endpoints[index].to_string(),
+        address: endpoints[index].address(),
+        inherited: true,
+    });
+    ensure!(status.sockets == expected, "{:?}", status.sockets);
+    Ok(())
+}
+
 /// In the order in which they are told.
 fn stories(builds: &Builds) -> Vec<Story<'_>> {
-    let mut stories: Vec<Story<'_>> = Vec::new();
+    let mut stories: Vec<Story<'_>> = vec![(
+        "behind systemd-socket-activate".to_owned(),
+        Box::new(|| activated::restarts(builds)),
+    )];
     for reader in &READERS {
         let name = format!("a successor that reads by {}", reader.library);
         stories.push((name, Box::new(|| readers::take_over(builds, reader))));

@@ -12,9 +12,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::Signal;
-use serde::Deserialize;
 
 use super::builds::Builds;
+use super::{NAMES, expect_names};
 use crate::answer::Answer;
 use crate::daemon::{PATIENCE, deploy};
 use crate::endpoint::Endpoint;
@@ -22,9 +22,6 @@ use crate::log::Log;
 use crate::process::Process;
 use crate::step;
 use crate::story::Figures;
-
-/// Of the TCP socket and of the unix socket, as `run` has them.
-const NAMES: [&str; 2] = ["web", "admin"];
 
 const CRASHES: u64 = 5;
 
@@ -96,33 +93,6 @@ fn ask(endpoint: &Endpoint) -> Result<Answer> {
         .get("/", PATIENCE)
         .with_context(|| format!("GET / over {endpoint}"))?;
     Answer::parse(&body).context("no answer")
-}
-
-/// What `/status` says of a socket.
-#[derive(Debug, PartialEq, Deserialize)]
-struct Socket {
-    name: String,
-    network: String,
-    address: String,
-    inherited: bool,
-}
-
-/// Fails unless each socket has the name that it was stored under.
-fn expect_names(endpoints: &[Endpoint; 2]) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Status {
-        sockets: Vec<Socket>,
-    }
-    let body = endpoints[1].get("/status", PATIENCE)?;
-    let status: Status = serde_json::from_slice(&body)?;
-    let expected = [0, 1].map(|index| Socket {
-        name: NAMES[index].to_owned(),
-        network: endpoints[index].to_string(),
-        address: endpoints[index].address(),
-        inherited: true,
-    });
-    ensure!(status.sockets == expected, "{:?}", status.sockets);
-    Ok(())
 }
 
 /// The holder under way.

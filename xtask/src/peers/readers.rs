@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 
+use super::NAMES;
 use super::builds::Builds;
 use crate::bench::handover::load::Load;
 use crate::daemon::{Daemon, PATIENCE, deploy};
@@ -44,8 +45,6 @@ pub(crate) const READERS: [Reader; 4] = [
         has_names: false,
     },
 ];
-
-const NAMES: [&str; 2] = ["web", "admin"];
 
 /// The load goes on for so many requests of our own to each socket.
 const LATER: u64 = 50;

@@ -235,6 +235,19 @@ impl<'a> Stage<'a> {
         })
     }
 
+    /// `stage.variables(pid, name)` — the values that a process was given of a variable.
+    pub(crate) fn variables(&self, pid: u32, name: &str) -> Result<Vec<String>> {
+        let environ = fs::read(self.path(&format!("/proc/{pid}/environ")))?;
+        let environ = String::from_utf8_lossy(&environ);
+        let value = |string: &str| {
+            string
+                .strip_prefix(name)?
+                .strip_prefix('=')
+                .map(str::to_owned)
+        };
+        Ok(environ.split('\0').filter_map(value).collect())
+    }
+
     /// Whether there is a process of the daemon in the machine.
     pub(crate) fn is_running(&self) -> Result<bool> {
         for entry in fs::read_dir(self.machine.path("/proc"))? {

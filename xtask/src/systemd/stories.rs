@@ -41,6 +41,9 @@ const UNIX_OF_STORE: &str = "/run/gracenet-httpd/http.sock";
 
 const RELOADS: u32 = 10;
 
+/// What younger versions tell the first process of itself.
+const PIDFD_ID: &str = "LISTEN_PIDFDID";
+
 /// `systemd-analyze verify` has nothing to say of them, but of what an old one does not know.
 fn units_are_sound(stage: &Stage<'_>) -> Result<Figures> {
     stage.add_drop_in("store.conf")?;
@@ -93,6 +96,7 @@ fn ten_reloads(stage: &Stage<'_>) -> Result<Figures> {
     stage.systemctl(&["start", SOCKET])?;
     let load = stage.load(UNIX)?;
     let mut longest = Duration::ZERO;
+    let identified = !stage.variables(stage.main_pid()?, PIDFD_ID)?.is_empty();
     for generation in 1..=RELOADS {
         load.roster.signalled(generation);
         let begun = Instant::now();
@@ -100,12 +104,22 @@ fn ten_reloads(stage: &Stage<'_>) -> Result<Figures> {
         longest = longest.max(begun.elapsed());
         stage.expect("ActiveState", "active")?;
         stage.expect("StatusText", "serving")?;
+        for name in ["LISTEN_PID", "WATCHDOG_PID"] {
+            let found = stage.variables(answer.pid, name)?;
+            ensure!(found == [answer.pid.to_string()], "{name}: {found:?}");
+        }
+        let found = stage.variables(answer.pid, PIDFD_ID)?;
+        ensure!(found.is_empty(), "{PIDFD_ID}: {found:?}");
         // What it writes is in the journal as the service's.
         let log = stage.log_of(Some(answer.pid))?;
         ensure!(log.contains("]: ready\n"), "of {}: {log}", answer.pid);
     }
     stage.expect("NRestarts", "0")?;
-    load.end(format!("longest {} ms", longest.as_millis()))
+    let identified = match identified {
+        true => ", LISTEN_PIDFDID not passed on",
+        false => "",
+    };
+    load.end(format!("longest {} ms{identified}", longest.as_millis()))
 }
 
 /// It takes as long, and only then is the successor the main process.
