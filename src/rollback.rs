@@ -11,7 +11,6 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use linux_raw_sys::general as raw;
 use rustix::fd::BorrowedFd;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
@@ -21,7 +20,7 @@ use crate::program::{AtStart, Program};
 use crate::ready::{self, Told};
 use crate::slot::Slot;
 use crate::spawn::{self, Later, StartError, Watch};
-use crate::sys::{self, Handler};
+use crate::sys::{self, CRASH_SIGNALS, Handler};
 use crate::time::Deadline;
 
 /// The way back to the program that this one [replaced](crate::NetView::replace), as long as it is
@@ -59,17 +58,6 @@ pub struct Guard<'a> {
     program: PhantomData<&'a Program<'a>>,
 }
 
-/// The signals of a crash.
-const CRASHES: [u32; 7] = [
-    raw::SIGSEGV,
-    raw::SIGBUS,
-    raw::SIGILL,
-    raw::SIGFPE,
-    raw::SIGABRT,
-    raw::SIGSYS,
-    raw::SIGTRAP,
-];
-
 /// Enough for a handler with all of the registers that there are.
 const HANDLER_STACK: usize = 32 * 1024;
 
@@ -78,7 +66,7 @@ const HANDLER_STACK: usize = 32 * 1024;
 struct Room {
     handler_stack: MaybeUninit<[u8; HANDLER_STACK]>,
     /// What was there before.
-    handlers: [Handler; CRASHES.len()],
+    handlers: [Handler; CRASH_SIGNALS.len()],
     has_handler_stack: bool,
     later: Later,
 }
@@ -228,7 +216,7 @@ fn has_handler_stack(room: *mut Room) -> *mut bool {
 fn handlers(room: *mut Room) -> impl Iterator<Item = (u32, *mut Handler)> {
     let first: *mut Handler = room.wrapping_byte_add(offset_of!(Room, handlers)).cast();
     let places = (0..).map(move |index| first.wrapping_add(index));
-    CRASHES.into_iter().zip(places)
+    CRASH_SIGNALS.into_iter().zip(places)
 }
 
 /// # Safety

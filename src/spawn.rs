@@ -759,13 +759,6 @@ fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Started, StartError
         // told to it.
         plan.mask = mask;
     }
-    // No handler may run on the small stack, nor may a signal that has one be lost or do what it
-    // does by default.
-    for signal in 1..=sys::SIGNALS {
-        if sys::disposition(signal) == sys::Disposition::Handled {
-            plan.mask |= 1_u64.wrapping_shl(signal.wrapping_sub(1));
-        }
-    }
     plan.death_signal = sys::death_signal();
     let cloned = clone_thread(plan);
     sys::set_signal_mask(mask);

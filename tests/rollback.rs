@@ -2,18 +2,29 @@
 //! same process with the same sockets, in whose queues clients have waited. What the new program can
 //! do to be kept, and what cannot be gone back from, is shown as well.
 
+#![allow(unsafe_code)] // Crashes and forks of this process; handlers.
+
 mod util;
 
+use std::env;
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::TcpStream;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use util::{Entry, Fds, Puppet, Start, alone, in_time, program, strings, word};
+use gracenet::{Args, Changes, Deadline, Environ, Guard, Net, Program, StartError};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use util::{
+    Entry, Fds, Puppet, Start, alone, in_process_of_its_own, in_time, program, strings, until_gone,
+    word,
+};
 
 /// A puppet that serves on a TCP socket and a unix one and has a file by name, and two programs to be
 /// executed instead of its own.
@@ -383,8 +394,14 @@ fn second_guard_is_none() {
 /// How it has ended.
 fn ended(puppet: &Puppet) -> Result<i32, i32> {
     in_time(puppet.pidfd(), "the end of a puppet");
+    end_of(puppet.pid())
+}
+
+/// How a child has ended.
+fn end_of(pid: Pid) -> Result<i32, i32> {
+    until_gone(pid);
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-    let status = waitid(WaitId::Pid(puppet.pid()), options).unwrap().unwrap();
+    let status = waitid(WaitId::Pid(pid), options).unwrap().unwrap();
     match status.exit_status() {
         Some(status) => Ok(status),
         None => Err(status.terminating_signal().unwrap()),
@@ -455,4 +472,216 @@ fn what_cannot_be_executed_is_not_gone_back_to() {
     let mut fds: Fds = site.puppet.fds();
     fds.forget("line", |fd| fd.number == 100);
     assert!(fds.numbers().len() <= 9, "{fds:?}");
+}
+
+fn leak(string: CString) -> &'static CString {
+    Box::leak(Box::new(string))
+}
+
+/// This very process as a program: the test, with what it was started with.
+fn this_program() -> Program<'static> {
+    let strings = |strings: Vec<OsString>| -> &'static [&'static CStr] {
+        let string = |string: OsString| &**leak(CString::new(string.into_vec()).unwrap());
+        strings.into_iter().map(string).collect::<Vec<_>>().leak()
+    };
+    let variable = |(name, value): (OsString, OsString)| [name, value].join(OsStr::new("="));
+    let args = strings(env::args_os().collect());
+    let environ = strings(env::vars_os().map(variable).collect());
+    let path = CString::new(env::current_exe().unwrap().into_os_string().into_vec());
+    let mut args = args.to_vec();
+    args[0] = leak(path.unwrap());
+    Program::new(Args::new(args.leak()), Environ::new(environ))
+}
+
+/// Replaces this process by the same test once more, which makes its guard and does `act`; then the
+/// test is there a third time, rolled back, and has passed, unless the guard was kept.
+fn guarded(name: &str, act: impl FnOnce(Guard<'static>)) {
+    in_process_of_its_own(name, |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<4> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        if net.was_rolled_back() {
+            assert_eq!((net.generation(), net.len()), (2, 1));
+            return;
+        }
+        if net.generation() == 0 {
+            net.listen("tcp", "127.0.0.1:0").unwrap();
+            let image = program.image().unwrap();
+            let changes = Changes::new().rollback(image.as_fd(), Deadline::after_ms(60_000));
+            panic!("not replaced: {}", net.replace(&program, &changes));
+        }
+        let guard = net.guard(&program).unwrap();
+        assert!(guard.is_armed());
+        act(guard);
+    });
+}
+
+/// A program with std has handlers of its own for a stack that has overflowed. They are not blocked
+/// in what it is replaced by, nor in the way of a guard there.
+#[test]
+fn std_program_that_crashes_is_gone_back_from() {
+    guarded("std_program_that_crashes_is_gone_back_from", |guard| {
+        // SAFETY: none; nothing can be written there.
+        unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(0) };
+        drop(guard);
+    });
+}
+
+#[test]
+fn std_program_whose_stack_overflows_is_gone_back_from() {
+    let name = "std_program_whose_stack_overflows_is_gone_back_from";
+    guarded(name, |guard| {
+        #[allow(unconditional_recursion)]
+        fn endless(frame: [u8; 1024]) -> u8 {
+            let next = std::hint::black_box(frame);
+            endless(next).wrapping_add(std::hint::black_box(next)[7])
+        }
+        std::hint::black_box(endless([1; 1024]));
+        drop(guard);
+    });
+}
+
+#[test]
+fn std_program_that_panics_is_gone_back_from() {
+    guarded("std_program_that_panics_is_gone_back_from", |_guard| {
+        panic!("it gives up");
+    });
+}
+
+/// Every thread's crash counts.
+#[test]
+fn std_program_of_which_another_thread_aborts_is_gone_back_from() {
+    let name = "std_program_of_which_another_thread_aborts_is_gone_back_from";
+    guarded(name, |guard| {
+        let _ = std::thread::spawn(|| std::process::abort()).join();
+        drop(guard);
+    });
+}
+
+/// What a signal does, and the stack of this thread for handlers.
+fn handlers() -> (Vec<usize>, (usize, i32)) {
+    let handler = |signal| {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: there is room for what is asked.
+        let asked = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+        assert_eq!(asked, 0);
+        // SAFETY: it was written.
+        unsafe { action.assume_init() }.sa_sigaction
+    };
+    let mut stack = MaybeUninit::<libc::stack_t>::uninit();
+    // SAFETY: there is room for what is asked.
+    let asked = unsafe { libc::sigaltstack(std::ptr::null(), stack.as_mut_ptr()) };
+    assert_eq!(asked, 0);
+    // SAFETY: it was written.
+    let stack = unsafe { stack.assume_init() };
+    (
+        CRASHES.map(handler).to_vec(),
+        (stack.ss_sp as usize, stack.ss_flags),
+    )
+}
+
+const CRASHES: [i32; 7] = [
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGABRT,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
+];
+
+/// The handlers of std are there again, in a thread with a stack for them, and in one without.
+#[test]
+fn handlers_are_as_they_were_when_a_guard_is_kept() {
+    in_process_of_its_own("handlers_are_as_they_were_when_a_guard_is_kept", |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<4> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        let generation = net.generation();
+        if generation < 2 {
+            let image = program.image().unwrap();
+            let changes = Changes::new().rollback(image.as_fd(), Deadline::after_ms(60_000));
+            if generation == 0 {
+                panic!("not replaced: {}", net.replace(&program, &changes));
+            }
+            let before = handlers();
+            assert_ne!(before.0[5], libc::SIG_DFL);
+            assert_eq!(before.1.1, 0);
+            let guard = net.guard(&program).unwrap();
+            let armed = handlers();
+            assert!(armed.0.iter().zip(&before.0).all(|(now, then)| now != then));
+            assert_eq!(armed.1, before.1);
+            guard.keep();
+            assert_eq!(handlers(), before);
+            panic!("not replaced: {}", net.replace(&program, &changes));
+        }
+        // SAFETY: the stack is std's, and is not needed as long as nothing overflows.
+        let taken = unsafe {
+            let none = libc::stack_t {
+                ss_sp: std::ptr::null_mut(),
+                ss_flags: libc::SS_DISABLE,
+                ss_size: 0,
+            };
+            libc::sigaltstack(&none, std::ptr::null_mut())
+        };
+        assert_eq!(taken, 0);
+        let before = handlers();
+        let guard = net.guard(&program).unwrap();
+        assert_eq!(handlers().1.1, 0);
+        guard.keep();
+        assert_eq!(handlers(), before);
+    });
+}
+
+/// A signal for which the new program has a handler, and which comes in the very moment: the handler
+/// does not run where there is neither its stack nor its thread, and the signal waits.
+#[test]
+fn handlers_of_the_program_that_is_given_up_do_not_run() {
+    let name = "handlers_of_the_program_that_is_given_up_do_not_run";
+    extern "C" fn handler(_: i32) {
+        // SAFETY: it ends.
+        unsafe { libc::_exit(99) };
+    }
+    let signal = Signal::USR2.as_raw();
+    let set = |how: i32| {
+        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+        // SAFETY: there is room for a set.
+        unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+        // SAFETY: it was written.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+        // SAFETY: as above.
+        unsafe { libc::pthread_sigmask(how, set.as_ptr(), std::ptr::null_mut()) };
+    };
+    let handle = |handler: libc::sighandler_t| {
+        // SAFETY: nobody here relies on what it did.
+        unsafe { libc::signal(signal, handler) };
+    };
+    in_process_of_its_own(name, |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<4> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        match net.generation() {
+            0 => {
+                let image = program.image().unwrap();
+                let changes = Changes::new().rollback(image.as_fd(), Deadline::after_ms(60_000));
+                // No thread is there for it in the next one.
+                set(libc::SIG_BLOCK);
+                panic!("not replaced: {}", net.replace(&program, &changes));
+            }
+            1 => {
+                set(libc::SIG_UNBLOCK);
+                let guard = net.guard(&program).unwrap();
+                set(libc::SIG_BLOCK);
+                handle(handler as *const () as libc::sighandler_t);
+                kill_process(rustix::process::getpid(), Signal::USR2).unwrap();
+                panic!("not rolled back: {}", guard.roll_back());
+            }
+            _ => {
+                let status = fs::read_to_string("/proc/self/status").unwrap();
+                let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+                let pending = u64::from_str_radix(pending.unwrap().trim(), 16).unwrap();
+                assert_eq!(pending, 1 << (signal - 1));
+            }
+        }
+    });
 }

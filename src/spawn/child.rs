@@ -256,10 +256,19 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         let _ = sys::set_foreground(0, sys::getpid());
     }
 
+    let mut mask = plan.mask;
     if plan.in_place {
-        // Handlers are everybody's, and end by themselves.
         if plan.death_signal != 0 {
             sys::set_death_signal(plan.death_signal);
+        }
+        // Handlers are everybody's, and end by themselves. None may run on the small stack, nor may
+        // a signal that has one be lost or do what it does by default. Those of a crash do not come
+        // by themselves, and blocked they would be nobody's to handle in the successor either.
+        for signal in 1..=sys::SIGNALS {
+            let bit = sys::set_of(&[signal]) & !sys::CRASHES;
+            if bit != 0 && sys::disposition(signal) == sys::Disposition::Handled {
+                mask |= bit;
+            }
         }
     } else {
         if !plan.handlers_cleared {
@@ -280,7 +289,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         }
     }
     // A signal that arrives from here on does what it does by default, to this process alone.
-    sys::set_signal_mask(plan.mask);
+    sys::set_signal_mask(mask);
 
     let pid = sys::getpid();
     for digits in plan.pids {

@@ -42,6 +42,30 @@ pub(crate) const SIGNALS: u32 = 64;
 /// A set of signals, as the kernel has it: bit n is signal n + 1.
 pub(crate) type SigSet = u64;
 
+/// These signals.
+pub(crate) const fn set_of(signals: &[u32]) -> SigSet {
+    let (mut set, mut rest) = (0, signals);
+    while let [signal, behind @ ..] = rest {
+        set |= 1_u64.wrapping_shl(signal.wrapping_sub(1));
+        rest = behind;
+    }
+    set
+}
+
+/// The signals of a crash, which a thread gets by its own doing.
+pub(crate) const CRASH_SIGNALS: [u32; 7] = [
+    raw::SIGSEGV,
+    raw::SIGBUS,
+    raw::SIGILL,
+    raw::SIGFPE,
+    raw::SIGABRT,
+    raw::SIGSYS,
+    raw::SIGTRAP,
+];
+
+/// All of [`CRASH_SIGNALS`].
+pub(crate) const CRASHES: SigSet = set_of(&CRASH_SIGNALS);
+
 /// What a signal does, as far as an execve keeps it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Disposition {

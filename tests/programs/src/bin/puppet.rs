@@ -19,7 +19,8 @@
 //! origin              canary [path=WORD]  replace [path=WORD] [rollback=MILLISECONDS]
 //! guard               keep                roll-back
 //! drop-guard          crash HOW           notify
-//! signals             read-signal         exit STATUS
+//! signals             block SIGNAL        read-signal
+//! exit STATUS
 //! ```
 //!
 //! HOW is `segv`, `bus`, `ill`, `fpe`, `trap` or `stack`, which are done, or `abrt` or `sys`, which
@@ -378,6 +379,14 @@ impl Puppet<'_> {
                 Ok(signals) => self.signals = Some(signals),
                 Err(error) => return failed(answer, &error),
             },
+            b"block" => {
+                // SAFETY: one of a signal that there is.
+                let signal = unsafe { Signal::from_raw_unchecked(parse(&next()?)?) };
+                match Signals::new(&[signal]) {
+                    Ok(signals) => self.signals = Some(signals),
+                    Err(error) => return failed(answer, &error),
+                }
+            }
             b"read-signal" => match self.signals.as_ref().map(Signals::read) {
                 Some(Ok(Some(received))) => write!(answer, " {}", received.signal.as_raw())?,
                 Some(Err(error)) => return failed(answer, &error),
