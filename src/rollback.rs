@@ -68,6 +68,8 @@ struct Room {
     /// What was there before.
     handlers: [Handler; CRASH_SIGNALS.len()],
     has_handler_stack: bool,
+    /// The process. One that it forks off has the memory and the handlers as well, and no thread.
+    owner: u32,
     later: Later,
 }
 
@@ -133,6 +135,8 @@ impl<'a> Guard<'a> {
             return Err(error);
         }
         // SAFETY: it is mapped, and nobody else uses these parts of it.
+        unsafe { owner(room).write(sys::getpid()) };
+        // SAFETY: as above.
         unsafe { set_handlers(room) };
         Ok(Guard {
             room: NonNull::new(room),
@@ -150,8 +154,7 @@ impl<'a> Guard<'a> {
     ///
     /// Does not return when the deadline passes at that very moment.
     pub fn keep(mut self) {
-        if let Some(room) = self.room.take() {
-            let room = room.as_ptr();
+        if let Some(room) = self.take() {
             // SAFETY: it is armed. First, so that a crash from now on is one as it was before.
             unsafe { restore_handlers(room) };
             // SAFETY: as above.
@@ -168,11 +171,17 @@ impl<'a> Guard<'a> {
         self.go_back()
     }
 
+    /// What is to be decided, by this process.
+    fn take(&mut self) -> Option<*mut Room> {
+        let room = self.room.take()?.as_ptr();
+        // SAFETY: it is armed.
+        unsafe { is_owner(room) }.then_some(room)
+    }
+
     fn go_back(&mut self) -> StartError {
-        let Some(room) = self.room.take() else {
+        let Some(room) = self.take() else {
             return StartError::NoProgram;
         };
-        let room = room.as_ptr();
         // SAFETY: it is armed.
         let watch = unsafe { watch(room) };
         watch.go();
@@ -212,11 +221,23 @@ fn has_handler_stack(room: *mut Room) -> *mut bool {
         .cast()
 }
 
+fn owner(room: *mut Room) -> *mut u32 {
+    room.wrapping_byte_add(offset_of!(Room, owner)).cast()
+}
+
 /// Each signal of a crash, and what it did before.
 fn handlers(room: *mut Room) -> impl Iterator<Item = (u32, *mut Handler)> {
     let first: *mut Handler = room.wrapping_byte_add(offset_of!(Room, handlers)).cast();
     let places = (0..).map(move |index| first.wrapping_add(index));
     CRASH_SIGNALS.into_iter().zip(places)
+}
+
+/// # Safety
+///
+/// 1. The room is armed, and not left.
+unsafe fn is_owner(room: *mut Room) -> bool {
+    // SAFETY: 1. is the caller's duty.
+    unsafe { owner(room).read() == sys::getpid() }
 }
 
 /// # Safety
@@ -281,6 +302,12 @@ extern "C" fn crashed(signal: c_int) {
     let room = ARMED.load(Ordering::Acquire);
     if !room.is_null() {
         // SAFETY: it is armed as long as it is there; handlers are restored before it is left.
+        if !unsafe { is_owner(room) } {
+            // SAFETY: as above.
+            unsafe { restore_handlers(room) };
+            crash_again(signal as u32);
+        }
+        // SAFETY: as above.
         let watch = unsafe { watch(room) };
         if watch.go() {
             watch.join();
@@ -289,4 +316,12 @@ extern "C" fn crashed(signal: c_int) {
     // The old program could not be executed. As pid 1 this process is not ended by a signal that
     // has no handler.
     sys::exit(signal.wrapping_add(128));
+}
+
+/// Ends this process as it would have without a guard, be it that the handler of before returns.
+fn crash_again(signal: u32) {
+    for _ in 0..2 {
+        let _ = sys::kill(sys::getpid(), None, signal);
+        sys::set_signal_mask(!sys::set_of(&[signal]));
+    }
 }

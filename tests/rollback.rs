@@ -633,6 +633,49 @@ fn handlers_are_as_they_were_when_a_guard_is_kept() {
     });
 }
 
+/// A process that was forked off is another one: it ends as it would without a guard, which is none
+/// of its business, and the guard is not its to decide.
+#[test]
+fn process_that_was_forked_off_does_not_go_back() {
+    guarded("process_that_was_forked_off_does_not_go_back", |guard| {
+        let guard = ManuallyDrop::new(guard);
+        // SAFETY: never used twice in one process.
+        let take = || unsafe { std::ptr::read(&*guard) };
+        for (act, end) in [
+            (
+                &(|| -> () { std::process::abort() }) as &dyn Fn(),
+                Err(libc::SIGABRT),
+            ),
+            // SAFETY: none; nothing can be written there.
+            (
+                &|| unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(0) },
+                Err(libc::SIGSEGV),
+            ),
+            (&|| take().keep(), Ok(7)),
+            (&|| drop(take()), Ok(7)),
+            (
+                &|| assert_eq!(take().roll_back(), StartError::NoProgram),
+                Ok(7),
+            ),
+        ] {
+            // SAFETY: the child does what is said, without a lock that another thread could have.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                // One that hangs ends with this test.
+                // SAFETY: numbers.
+                unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                act();
+                // SAFETY: it ends.
+                unsafe { libc::_exit(7) };
+            }
+            let pid = Pid::from_raw(pid).unwrap();
+            assert_eq!(end_of(pid), end);
+        }
+        // And this one goes back as before.
+        drop(ManuallyDrop::into_inner(guard));
+    });
+}
+
 /// A signal for which the new program has a handler, and which comes in the very moment: the handler
 /// does not run where there is neither its stack nor its thread, and the signal waits.
 #[test]
