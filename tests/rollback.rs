@@ -521,10 +521,14 @@ fn guarded(name: &str, act: impl FnOnce(Guard<'static>)) {
 #[test]
 fn std_program_that_crashes_is_gone_back_from() {
     guarded("std_program_that_crashes_is_gone_back_from", |guard| {
-        // SAFETY: none; nothing can be written there.
-        unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(0) };
+        write_to_nothing();
         drop(guard);
     });
+}
+
+fn write_to_nothing() {
+    // SAFETY: none; nothing can be written there.
+    unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(0) };
 }
 
 #[test]
@@ -646,11 +650,7 @@ fn process_that_was_forked_off_does_not_go_back() {
                 &(|| -> () { std::process::abort() }) as &dyn Fn(),
                 Err(libc::SIGABRT),
             ),
-            // SAFETY: none; nothing can be written there.
-            (
-                &|| unsafe { std::hint::black_box(std::ptr::null_mut::<u8>()).write_volatile(0) },
-                Err(libc::SIGSEGV),
-            ),
+            (&write_to_nothing, Err(libc::SIGSEGV)),
             (&|| take().keep(), Ok(7)),
             (&|| drop(take()), Ok(7)),
             (
@@ -727,4 +727,20 @@ fn handlers_of_the_program_that_is_given_up_do_not_run() {
             }
         }
     });
+}
+
+/// A crash that somebody else has ordered, and that has not happened yet, is none of the old
+/// program: a watchdog that has lost its patience with the new one, say.
+#[test]
+fn crash_that_waits_is_not_the_old_programs() {
+    let mut site = Site::new();
+    let looks = site.looks();
+    for (generation, signal) in [(3, Signal::ABORT), (5, Signal::SEGV)] {
+        let clients = site.clients();
+        site.is_guarded(60_000);
+        site.puppet.must(format!("block {}", signal.as_raw()));
+        kill_process(site.puppet.pid(), signal).unwrap();
+        site.puppet.begin("roll-back");
+        site.is_back(generation, &looks, clients);
+    }
 }

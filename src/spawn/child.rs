@@ -187,6 +187,8 @@ pub(super) unsafe extern "C" fn run_later(watch: *mut c_void) -> ! {
     let watch = unsafe { &*watch.cast::<Watch>() };
     sys::tell_end_of_thread(&watch.thread);
     if watch.wait() == GO {
+        // A crash that waits was for the program that is given up.
+        sys::discard_signals(sys::CRASHES);
         // SAFETY: 1. and 2. are the caller's duties.
         unsafe { run(watch.plan.cast_mut().cast()) }
     }

@@ -949,6 +949,16 @@ pub(crate) fn read_signal(
     unsafe { run(what, number(fd), [at, length]) }
 }
 
+/// rt_sigtimedwait(set, 0): takes a signal that waits, if there is one.
+pub(super) fn take_signal(set: &super::SigSet) -> Result<(), Error> {
+    let what = what(Operation::Read, raw::__NR_rt_sigtimedwait);
+    // A word each, on every processor: this is the call with as many bits of seconds.
+    let time = [0_usize; 2];
+    let (at, size) = (&raw const *set as usize, size_of::<super::SigSet>());
+    // SAFETY: the set and the time are readable, and nothing is to be written.
+    unsafe { run(what, at, [0, &raw const time as usize, size]) }
+}
+
 /// getdents64(folder, buffer): how many bytes of entries there are.
 pub(crate) fn entries(folder: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize, Error> {
     let what = what(Operation::Read, raw::__NR_getdents64);

@@ -300,6 +300,16 @@ pub(crate) fn current_signal_mask() -> SigSet {
     signal_mask(raw::SIG_SETMASK, None)
 }
 
+/// rt_sigtimedwait(set, 0): signals of the set that wait for this process are gone. They are
+/// blocked.
+pub(crate) fn discard_signals(set: SigSet) {
+    for _ in 0..SIGNALS {
+        if calls::take_signal(&set).is_err() {
+            return;
+        }
+    }
+}
+
 /// rt_sigaction(signal, action): the disposition until now, which stays when `new` is none.
 ///
 /// # Safety
