@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod endpoint;
 mod log;
+mod network;
 mod peers;
 mod process;
 mod size;

@@ -1,5 +1,7 @@
 //! Stories with real programs, and what became of them.
 
+pub(crate) mod load;
+
 use anyhow::Result;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};

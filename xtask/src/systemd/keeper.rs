@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::daemon::deploy;
 use crate::endpoint::Endpoint;
 use crate::story::Figures;
+use crate::story::load::ask;
 
 const KEEPER: &str = "keeper.service";
 
@@ -58,14 +59,14 @@ pub(crate) fn state_is_kept(stage: &Stage<'_>) -> Result<Figures> {
     ];
 
     let mut seen = Seen::default();
-    seen.ask(stage, &endpoints, "")?;
+    seen.ask(&endpoints, "")?;
     for crash in 0..CRASHES {
         // Which turns their order round.
         if crash % 2 == 1 {
             stage.systemctl(&["daemon-reload"])?;
         }
         stage.signal("KILL", seen.pid)?;
-        seen.ask(stage, &endpoints, expected_state(seen.count))?;
+        seen.ask(&endpoints, expected_state(seen.count))?;
     }
     let orders = seen.orders.len();
     ensure!(
@@ -94,7 +95,7 @@ pub(crate) fn state_is_kept(stage: &Stage<'_>) -> Result<Figures> {
         true => expected_state(seen.count),
         false => "",
     };
-    seen.ask(stage, &endpoints, state)?;
+    seen.ask(&endpoints, state)?;
     requests += REQUESTS as u32;
 
     stage.systemctl(&["--quiet", "disable", "--now", KEEPER])?;
@@ -123,7 +124,7 @@ impl Seen {
                 pid,
                 generation,
                 tag,
-            } = stage.ask(endpoint)?;
+            } = ask(endpoint)?;
             self.count += 1;
             ensure!(
                 generation == self.count,

@@ -2,16 +2,15 @@
 //! its own that has nothing but `lo`.
 
 use std::fs::{self, File};
-use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
+use crate::network;
 use crate::process::Process;
 use crate::step;
 
@@ -113,9 +112,7 @@ impl Machine {
 
     /// Moves this thread, and those that it starts, into the machine's network.
     pub(crate) fn enter_network(&self) -> Result<()> {
-        let network = File::open(format!("/proc/{}/ns/net", self.leader))?;
-        let kind = Some(LinkNameSpaceType::Network);
-        move_into_link_name_space(network.as_fd(), kind).context("setns")
+        network::enter_of(&self.leader)
     }
 
     /// `machine.command(words)` — a command in the machine, which is ended when it takes too long.

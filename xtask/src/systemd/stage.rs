@@ -4,20 +4,17 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Parts;
 use super::machine::{Machine, PATIENCE};
 use crate::answer::Answer;
 use crate::daemon::deploy;
-use crate::demo::clients::Clients;
 use crate::demo::roster::Roster;
-use crate::demo::tally::{Failure, Tally};
 use crate::endpoint::Endpoint;
-use crate::story::Figures;
+use crate::story::load::{Load, ask};
 
 pub(crate) const SERVICE: &str = "gracenet-httpd.service";
 pub(crate) const SOCKET: &str = "gracenet-httpd.socket";
@@ -25,8 +22,6 @@ pub(crate) const SOCKET: &str = "gracenet-httpd.socket";
 /// Where units are, and where the daemon is.
 pub(crate) const UNITS: &str = "/etc/systemd/system";
 pub(crate) const PLACE: &str = "/usr/local/bin/gracenet-httpd";
-
-const CLIENTS: u32 = 6;
 
 /// A machine in which the daemon is installed.
 #[derive(Debug)]
@@ -186,17 +181,9 @@ impl<'a> Stage<'a> {
         Endpoint::Unix(self.machine.path(path))
     }
 
-    /// One request on a new connection.
-    pub(crate) fn ask(&self, endpoint: &Endpoint) -> Result<Answer> {
-        let body = endpoint
-            .get("/", PATIENCE)
-            .with_context(|| format!("GET / over {endpoint}"))?;
-        Answer::parse(&body).with_context(|| format!("answer {:?}", String::from_utf8_lossy(&body)))
-    }
-
     /// Fails unless this generation serves, and is the main process for systemd.
     pub(crate) fn expect_generation(&self, generation: u32) -> Result<Answer> {
-        let answer = self.ask(&self.tcp())?;
+        let answer = ask(&self.tcp())?;
         let main = self.main_pid()?;
         ensure!(
             (answer.generation, answer.pid) == (generation, main),
@@ -222,17 +209,8 @@ impl<'a> Stage<'a> {
 
     /// Clients of all kinds, from now on.
     pub(crate) fn load(&self, unix: &str) -> Result<Load> {
-        let first = self.ask(&self.tcp())?;
-        let roster = Arc::new(Roster::new(&first));
-        let tally = Arc::new(Tally::default());
-        let endpoints = [self.tcp(), self.unix(unix)];
-        let clients = Clients::start(CLIENTS, endpoints, &roster, &tally)?;
-        tally.wait_for_each(CLIENTS, Instant::now() + PATIENCE)?;
-        Ok(Load {
-            roster,
-            tally,
-            clients,
-        })
+        let first = ask(&self.tcp())?;
+        Load::start([self.tcp(), self.unix(unix)], Roster::new(&first))
     }
 
     /// `stage.variables(pid, name)` — the values that a process was given of a variable.
@@ -280,66 +258,5 @@ impl<'a> Stage<'a> {
             Ok((_, text)) => text,
             Err(error) => format!("no journal: {error:#}"),
         }
-    }
-}
-
-/// Clients that are there until it [ends](Load::end).
-#[derive(Debug)]
-pub(crate) struct Load {
-    pub(crate) roster: Arc<Roster>,
-    tally: Arc<Tally>,
-    clients: Clients,
-}
-
-impl Load {
-    /// Waits until each client has been answered twice more, and ends them; fails if any
-    /// request has failed.
-    pub(crate) fn end(mut self, remark: String) -> Result<Figures> {
-        let waited = self.tally.wait_for_each(CLIENTS, Instant::now() + PATIENCE);
-        self.clients.stop()?;
-        waited?;
-        let examples = self.tally.examples();
-        if !examples.is_empty() {
-            bail!("requests failed:\n{}", examples.join("\n"));
-        }
-        Ok(Figures {
-            requests: self.tally.requests(),
-            failures: 0,
-            remark,
-        })
-    }
-}
-
-/// One new connection after the other, of which none may be refused; what was being answered by
-/// a process that is killed is lost with it.
-#[derive(Debug, Default)]
-pub(crate) struct Knocks {
-    pub(crate) answered: u64,
-    pub(crate) cut_off: u64,
-    pub(crate) refused: u64,
-    pub(crate) last: Option<Answer>,
-}
-
-impl Knocks {
-    /// Knocks until somebody else answers than this process.
-    pub(crate) fn until_not(stage: &Stage<'_>, endpoint: &Endpoint, pid: u32) -> Result<Knocks> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut knocks = Knocks::default();
-        while Instant::now() < deadline {
-            match endpoint.get("/", Duration::from_secs(10)) {
-                Ok(body) => {
-                    let answer = Answer::parse(&body).context("no answer of the daemon")?;
-                    knocks.answered += 1;
-                    if answer.pid != pid {
-                        knocks.last = Some(answer);
-                        return Ok(knocks);
-                    }
-                }
-                Err(error) if Failure::of_io(&error) == Failure::Refused => knocks.refused += 1,
-                Err(error) if Failure::of_io(&error) == Failure::Reset => knocks.cut_off += 1,
-                Err(error) => bail!("{error}"),
-            }
-        }
-        bail!("nobody else answers\n{}", stage.journal())
     }
 }

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::keeper::state_is_kept;
 use super::machine::PATIENCE;
 use super::readme;
-use super::stage::{Knocks, SERVICE, SOCKET, Stage};
+use super::stage::{SERVICE, SOCKET, Stage};
 use crate::endpoint::Endpoint;
 use crate::story::Figures;
+use crate::story::load::{Knocks, ask};
 
 type Story = fn(&Stage<'_>) -> Result<Figures>;
 
@@ -72,10 +73,10 @@ fn started_by_the_first_request(stage: &Stage<'_>) -> Result<Figures> {
     stage.systemctl(&["start", SOCKET])?;
     stage.expect("ActiveState", "inactive")?;
     let asked = Instant::now();
-    let answer = stage.ask(&stage.tcp())?;
+    let answer = ask(&stage.tcp())?;
     let took = asked.elapsed();
     ensure!(answer.generation == 0, "{answer}");
-    let same = stage.ask(&stage.unix(UNIX))?;
+    let same = ask(&stage.unix(UNIX))?;
     ensure!(same == answer, "{same} and {answer}");
     ensure!(
         stage.main_pid()? == answer.pid,
@@ -187,11 +188,11 @@ fn watchdog(stage: &Stage<'_>) -> Result<Figures> {
     // The first process, and a successor, which is told of the same watchdog.
     for generation in 0..=1 {
         if generation > 0 {
-            stage.ask(&stage.tcp())?;
+            ask(&stage.tcp())?;
             stage.reload(generation)?;
         }
         let before = match generation {
-            0 => stage.ask(&stage.tcp())?,
+            0 => ask(&stage.tcp())?,
             _ => stage.expect_generation(generation)?,
         };
         let mut last = stage.show("WatchdogTimestampMonotonic")?;
@@ -206,7 +207,7 @@ fn watchdog(stage: &Stage<'_>) -> Result<Figures> {
     let stuck = stage.main_pid()?;
     let begun = Instant::now();
     stage.signal("STOP", stuck)?;
-    let knocks = Knocks::until_not(stage, &stage.tcp(), stuck)?;
+    let knocks = Knocks::until_not(&stage.tcp(), stuck)?;
     let took = begun.elapsed();
     ensure!(knocks.refused == 0, "{knocks:?}");
     stage.expect("NRestarts", "1")?;
@@ -240,7 +241,7 @@ fn killed(stage: &Stage<'_>) -> Result<Figures> {
         let pid = stage.main_pid()?;
         let endpoints = [stage.tcp(), stage.unix(UNIX_OF_STORE)];
         let knocks = thread::scope(|scope| -> Result<Vec<Knocks>> {
-            let knock = |endpoint| scope.spawn(move || Knocks::until_not(stage, endpoint, pid));
+            let knock = |endpoint| scope.spawn(move || Knocks::until_not(endpoint, pid));
             let clients: Vec<_> = endpoints.iter().map(knock).collect();
             stage.signal("KILL", pid)?;
             let end = |client: thread::ScopedJoinHandle<'_, Result<Knocks>>| {
@@ -285,7 +286,7 @@ fn stopped_with_a_store(stage: &Stage<'_>) -> Result<Figures> {
     };
     TcpStream::connect_timeout(&address, PATIENCE).context("while it was stopped")?;
     let answer = thread::scope(|scope| {
-        let waits = scope.spawn(|| stage.ask(&endpoint));
+        let waits = scope.spawn(|| ask(&endpoint));
         let started = stage.systemctl(&["start", SERVICE]);
         let answer = waits.join().map_err(|_| anyhow!("a client panicked"))?;
         started.and(answer)
@@ -306,7 +307,7 @@ fn an_address_that_is_given_up(stage: &Stage<'_>) -> Result<Figures> {
     let first = stage.expect_generation(0)?;
     stage.add_lines("ExecStart=\nExecStart=/usr/local/bin/gracenet-httpd --store tcp :8080")?;
     stage.signal("KILL", first.pid)?;
-    let knocks = Knocks::until_not(stage, &stage.tcp(), first.pid)?;
+    let knocks = Knocks::until_not(&stage.tcp(), first.pid)?;
     ensure!(knocks.refused == 0, "{knocks:?}");
     stage.until("NFileDescriptorStore", |count| count == "1")?;
     let refused = stage.unix(UNIX_OF_STORE).get("/", PATIENCE);
@@ -320,7 +321,7 @@ fn an_address_that_is_given_up(stage: &Stage<'_>) -> Result<Figures> {
 
 fn stopped(stage: &Stage<'_>) -> Result<Figures> {
     stage.systemctl(&["start", SOCKET])?;
-    stage.ask(&stage.tcp())?;
+    ask(&stage.tcp())?;
     stage.reload(1)?;
     let last = stage.reload(2)?;
     stage.systemctl(&["stop", SOCKET, SERVICE])?;
