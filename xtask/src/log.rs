@@ -74,6 +74,13 @@ impl Log {
         picked(&self.lock())
     }
 
+    /// `log.all(pick)` — what is picked of every line so far.
+    pub(crate) fn all(&self, pick: impl Fn(&str) -> Option<&str>) -> Vec<String> {
+        let state = self.lock();
+        let lines = state.lines.iter().map(String::as_str);
+        lines.filter_map(pick).map(str::to_owned).collect()
+    }
+
     /// `log.wait_for_end(deadline)` — whether all that could write are gone by
     /// then.
     pub(crate) fn wait_for_end(&self, deadline: Instant) -> bool {

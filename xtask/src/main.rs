@@ -11,6 +11,7 @@ mod endpoint;
 mod log;
 mod network;
 mod peers;
+mod pid1;
 mod process;
 mod size;
 mod step;
@@ -54,6 +55,8 @@ enum Task {
     Systemd(systemd::Options),
     /// Others before and after the daemon: an activator, readers, Go's gracenet, an s6 fdholder.
     Peers(peers::Options),
+    /// `gracenet-init` as PID 1 of containers: stories, and what its clients noticed.
+    Pid1(pid1::Options),
     /// Size, linkage and peak memory of the daemon, against their limits.
     Size,
     /// Times, memory and instructions, against others of the kind; not a part of ci.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Syscalls(options) => syscalls::run(&workspace, options),
         Task::Systemd(options) => systemd::run(&workspace, options),
         Task::Peers(options) => peers::run(&workspace, options),
+        Task::Pid1(options) => pid1::run(&workspace, options),
         Task::Size => size::run(&workspace),
         Task::Bench(options) => bench::run(&workspace, options),
     });

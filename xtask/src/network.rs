@@ -1,10 +1,54 @@
-//! The networks of others.
+//! Networks that have nothing but what is put into them.
 
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
+use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A network of its own, which is gone when the last process in it is.
+#[derive(Debug)]
+pub(crate) struct Network {
+    keeper: Child,
+}
+
+impl Network {
+    /// `Network::new(commands)` — with `lo`, and what these lines for a shell put into it.
+    pub(crate) fn new(commands: &str) -> Result<Self> {
+        let script = format!("set -e\nip link set lo up\n{commands}\necho made\nexec cat");
+        let mut keeper = Command::new("unshare");
+        keeper
+            .args(["--net", "sh", "-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let keeper = keeper.spawn().context("unshare")?;
+        let mut network = Self { keeper };
+        let output = network.keeper.stdout.take().context("no stdout")?;
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        ensure!(line == "made\n", "a network cannot be made");
+        Ok(network)
+    }
+
+    /// Moves this thread, and what it starts, into it.
+    pub(crate) fn enter(&self) -> Result<()> {
+        enter_of(&self.keeper.id().to_string())
+    }
+
+    /// The process that is in it from its beginning to its end.
+    pub(crate) fn keeper(&self) -> u32 {
+        self.keeper.id()
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
 
 /// `enter_of(pid)` — moves this thread, and what it starts, into the network of a process.
 pub(crate) fn enter_of(pid: &str) -> Result<()> {

@@ -70,10 +70,19 @@ impl Process {
 
     /// Its highest resident memory so far in KiB (`VmHWM`), while it lives.
     pub(crate) fn peak_kib(&self) -> Option<u64> {
+        self.kib("VmHWM:")
+    }
+
+    /// Its resident memory now in KiB (`VmRSS`), while it lives.
+    pub(crate) fn resident_kib(&self) -> Option<u64> {
+        self.kib("VmRSS:")
+    }
+
+    fn kib(&self, field: &str) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
         status
             .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?
+            .find_map(|line| line.strip_prefix(field))?
             .trim()
             .strip_suffix(" kB")?
             .parse()

@@ -56,6 +56,17 @@ pub(crate) fn line(command: &Command) -> String {
     line
 }
 
+/// What a task comes to that makes containers, and is not run by root.
+pub(crate) fn by_root() -> Result<Result<(), Outcome>> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(Ok(()));
+    }
+    if in_ci() {
+        bail!("only root can make containers");
+    }
+    Ok(Err(Outcome::NotRun("it has to be root".to_owned())))
+}
+
 /// `tool(name)` — where in `PATH` the program is.
 ///
 /// Without it the task is not run when a mirror is to blame

@@ -24,6 +24,16 @@ pub(crate) struct Figures {
     pub(crate) remark: String,
 }
 
+impl Figures {
+    /// Of a story without clients.
+    pub(crate) fn remark(remark: impl Into<String>) -> Self {
+        Self {
+            remark: remark.into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// `report(rows)` — prints the table, and why a story failed; whether none has.
 pub(crate) fn report(rows: &[Row]) -> bool {
     println!("{}", table(rows));

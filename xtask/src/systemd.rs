@@ -10,7 +10,7 @@ mod stories;
 use std::path::PathBuf;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::step::{self, Outcome};
 use crate::story::{self, Row};
@@ -55,11 +55,8 @@ impl Version {
 
 /// Tells all stories to each version; fails when one of them ends otherwise.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
-    if !rustix::process::geteuid().is_root() {
-        if step::in_ci() {
-            bail!("a container with systemd can only be made by root");
-        }
-        return Ok(Outcome::NotRun("it has to be root".to_owned()));
+    if let Err(outcome) = step::by_root()? {
+        return Ok(outcome);
     }
     let mut versions: Vec<&str> = Vec::new();
     for name in options.versions.iter().flat_map(|version| version.names()) {

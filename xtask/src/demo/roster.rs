@@ -12,6 +12,8 @@ pub(crate) struct Roster {
 
 #[derive(Debug)]
 struct State {
+    /// Generations are counted here, and not by themselves.
+    by_pid: bool,
     first_tag: String,
     /// The first generation of the other build, and its tag once it has
     /// answered.
@@ -34,8 +36,19 @@ pub(crate) struct Moment {
 impl Roster {
     /// A roster with the generation that gave this answer.
     pub(crate) fn new(first: &Answer) -> Self {
+        Self::counted(first, false)
+    }
+
+    /// A roster of processes that know nothing of each other: each new pid is a generation,
+    /// whatever it says.
+    pub(crate) fn by_pid(first: &Answer) -> Self {
+        Self::counted(first, true)
+    }
+
+    fn counted(first: &Answer, by_pid: bool) -> Self {
         Self {
             state: Mutex::new(State {
+                by_pid,
                 first_tag: first.tag.clone(),
                 next_from: None,
                 next_tag: None,
@@ -75,14 +88,17 @@ impl Roster {
         let answer = Answer::parse(body)
             .ok_or_else(|| format!("not an answer: {:?}", String::from_utf8_lossy(body)))?;
         let mut state = self.lock();
-        let generation = answer.generation;
+        let generation = match state.by_pid {
+            true => state.generation_of(answer.pid),
+            false => answer.generation,
+        };
         if generation > state.newest {
             return Err(format!("generation {generation} was never asked for"));
         }
         if generation < asked.oldest_alive {
             return Err(format!("generation {generation} had exited"));
         }
-        state.check_tag(&answer)?;
+        state.check_tag(generation, &answer.tag)?;
         let index = usize::try_from(generation).unwrap_or(usize::MAX);
         if state.pids.len() <= index {
             state.pids.resize(index + 1, None);
@@ -110,16 +126,20 @@ impl Roster {
 }
 
 impl State {
-    fn check_tag(&mut self, answer: &Answer) -> Result<(), String> {
-        let Answer {
-            generation, tag, ..
-        } = answer;
+    /// That of the process, or the next one.
+    fn generation_of(&self, pid: u32) -> u32 {
+        let mut pids = self.pids.iter();
+        let known = pids.rposition(|known| *known == Some(pid));
+        u32::try_from(known.unwrap_or(self.pids.len())).unwrap_or(u32::MAX)
+    }
+
+    fn check_tag(&mut self, generation: u32, tag: &str) -> Result<(), String> {
         let right = match self.next_from {
-            Some(from) if *generation >= from => {
-                let next = self.next_tag.get_or_insert_with(|| tag.clone());
-                next == tag && *tag != self.first_tag
+            Some(from) if generation >= from => {
+                let next = self.next_tag.get_or_insert_with(|| tag.to_owned());
+                next == tag && tag != self.first_tag
             }
-            _ => *tag == self.first_tag,
+            _ => tag == self.first_tag,
         };
         if right {
             Ok(())
@@ -193,5 +213,19 @@ mod tests {
         assert!(check(&roster, "pid=13 generation=3 tag=old\n").is_err());
         assert!(check(&roster, "pid=13 generation=3 tag=other\n").is_err());
         assert!(check(&roster, "pid=13 generation=3 tag=new\n").is_ok());
+    }
+
+    #[test]
+    fn by_their_pids_processes_are_generations_whatever_they_say() {
+        let roster = Roster::by_pid(&Answer::parse(b"pid=10 generation=0 tag=old\n").unwrap());
+        let next = "pid=11 generation=0 tag=old\n";
+        assert!(check(&roster, "pid=10 generation=0 tag=old\n").is_ok());
+        assert!(check(&roster, next).is_err());
+        roster.signalled(1);
+        assert!(check(&roster, next).is_ok());
+        assert!(check(&roster, next).is_ok());
+        assert!(check(&roster, "pid=12 generation=0 tag=old\n").is_err());
+        roster.ended(0);
+        assert!(check(&roster, "pid=10 generation=0 tag=old\n").is_err());
     }
 }

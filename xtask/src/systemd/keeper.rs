@@ -117,7 +117,7 @@ fn expected_state(count: u32) -> &'static str {
 impl Seen {
     /// Asks some times over both sockets; fails unless it is another process than before, which was
     /// given both sockets and the count under this name, if any, and goes on to count.
-    fn ask(&mut self, stage: &Stage<'_>, endpoints: &[Endpoint], state: &str) -> Result<()> {
+    fn ask(&mut self, endpoints: &[Endpoint], state: &str) -> Result<()> {
         let before = self.pid;
         for endpoint in endpoints.iter().cycle().take(REQUESTS) {
             let Answer {

@@ -1,0 +1,97 @@
+//! `cargo xtask pid1`: `gracenet-init` as PID 1 of containers, in front of the daemon and of others.
+
+mod container;
+mod runtime;
+mod stories;
+mod words;
+
+use std::path::PathBuf;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::ValueEnum as _;
+
+use crate::network::Network;
+use crate::step::{self, Outcome};
+use crate::story::{self, Row};
+use crate::workspace::Workspace;
+use container::Place;
+use runtime::Runtime;
+use stories::{MORE, STORIES, Story};
+
+/// What `cargo xtask pid1` can be told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// What makes the containers; all of them without any.
+    pub(crate) runtimes: Vec<Runtime>,
+    /// Only the stories whose names have this in them.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+}
+
+/// What is put into a container: static, all of them.
+#[derive(Debug)]
+struct Programs {
+    init: PathBuf,
+    httpd: PathBuf,
+    ward: PathBuf,
+}
+
+/// Tells all stories in each kind of container; fails when one of them ends otherwise.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
+    if let Err(outcome) = step::by_root()? {
+        return Ok(outcome);
+    }
+    if let Err(outcome) = workspace.set_up("ci/setup-containers", &[])? {
+        return Ok(outcome);
+    }
+    let programs = Programs {
+        init: workspace.build_release("gracenet-init", "gracenet-init")?,
+        httpd: workspace.build_httpd()?,
+        ward: workspace.build_release("gracenet-test-programs", "ward")?,
+    };
+    let runtimes = match options.runtimes.as_slice() {
+        [] => Runtime::value_variants(),
+        runtimes => runtimes,
+    };
+    let only = options.only.as_deref().unwrap_or("");
+    let tell_all = || -> Result<bool> {
+        let network = Network::new("")?;
+        network.enter()?;
+        let mut well = true;
+        for runtime in runtimes {
+            let place = Place::new(*runtime, &programs, &network)
+                .with_context(|| format!("{runtime:?}"))?;
+            println!("{}", place.label);
+            let mut rows = tell(&place, STORIES, only);
+            if *runtime == Runtime::Unshare {
+                rows.extend(tell(&place, MORE, only));
+            }
+            well &= story::report(&rows);
+        }
+        Ok(well)
+    };
+    // A thread of its own: this one's network stays what it is.
+    let well = thread::scope(|scope| scope.spawn(tell_all).join());
+    let well = well.map_err(|_| anyhow!("a story panicked"))??;
+    ensure!(well, "a story ends otherwise");
+    Ok(Outcome::Done)
+}
+
+fn tell(place: &Place<'_>, stories: &[(&'static str, Story)], only: &str) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (story, tell) in stories.iter().filter(|(story, _)| story.contains(only)) {
+        eprintln!("{}: {story}", place.label);
+        let outcome = place.clear().and_then(|()| tell(place));
+        let log = match &outcome {
+            Ok(_) => String::new(),
+            Err(_) => place.log(),
+        };
+        rows.push(Row {
+            story: (*story).to_owned(),
+            outcome,
+            log,
+        });
+    }
+    rows
+}

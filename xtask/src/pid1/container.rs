@@ -1,0 +1,316 @@
+//! A root tree, and the containers that are made of it one after the other.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::Programs;
+use super::runtime::{Runtime, everybody};
+use super::words::said;
+use crate::daemon::deploy;
+use crate::endpoint::Endpoint;
+use crate::log::Log;
+use crate::network::Network;
+use crate::process::Process;
+use crate::step;
+
+/// How long a start, an end, or anything else may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where programs are in a container.
+const INIT: &str = "/gracenet-init";
+pub(crate) const HTTPD: &str = "/gracenet-httpd";
+pub(crate) const WARD: &str = "/ward";
+
+/// What the daemon listens on.
+pub(crate) const UNIX: &str = "/run/httpd.sock";
+
+/// A root tree with the programs in it, and the network that its containers are in.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    runtime: Runtime,
+    pub(crate) label: String,
+    pub(crate) programs: &'a Programs,
+    network: &'a Network,
+    folder: TempDir,
+    /// Of the last container.
+    log: RefCell<Arc<Log>>,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(
+        runtime: Runtime,
+        programs: &'a Programs,
+        network: &'a Network,
+    ) -> Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        everybody(folder.path())?;
+        let root = folder.path().join("root");
+        // systemd-nspawn takes a tree with /usr for that of a system.
+        for name in ["", "dev", "proc", "run", "sys", "tmp", "usr"] {
+            fs::create_dir(root.join(name))?;
+            everybody(&root.join(name))?;
+        }
+        for (program, path) in [
+            (&programs.init, INIT),
+            (&programs.httpd, HTTPD),
+            (&programs.ward, WARD),
+        ] {
+            fs::copy(program, beneath(&root, path))
+                .with_context(|| format!("cannot copy {}", program.display()))?;
+        }
+        runtime.prepare(folder.path())?;
+        Ok(Self {
+            runtime,
+            label: runtime.label()?,
+            programs,
+            network,
+            folder,
+            log: RefCell::default(),
+        })
+    }
+
+    /// Takes away what the last container has left in the tree.
+    pub(crate) fn clear(&self) -> Result<()> {
+        let socket = beneath(&self.folder.path().join("root"), UNIX);
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of the last container's log.
+    pub(crate) fn log(&self) -> String {
+        self.log.borrow().tail()
+    }
+
+    /// `place.start(options, program, awaited)` — a container whose PID 1 has started this
+    /// program, which has written a line with this in it.
+    pub(crate) fn start(
+        &self,
+        options: &[&str],
+        program: &[&str],
+        awaited: &str,
+    ) -> Result<Container<'_>> {
+        let (child, log) = self.spawn(options, program)?;
+        let mut container = Container {
+            place: self,
+            child,
+            log,
+            init: None,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let line = container
+            .log
+            .find(0, deadline, |line| line.contains(awaited).then_some(line));
+        ensure!(line.is_some(), "no line with {awaited:?}");
+        container.init = Some(self.find_init()?);
+        Ok(container)
+    }
+
+    /// `place.run(options, program)` — the status of a container, whose program ends by itself.
+    pub(crate) fn run(&self, options: &[&str], program: &[&str]) -> Result<i32> {
+        let (child, log) = self.spawn(options, program)?;
+        let container = Container {
+            place: self,
+            child,
+            log,
+            init: None,
+        };
+        container.wait()
+    }
+
+    fn spawn(&self, options: &[&str], program: &[&str]) -> Result<(Child, Arc<Log>)> {
+        let words = [&[INIT], options, &["--"], program].concat();
+        let mut command = self.runtime.command(self.folder.path(), &words)?;
+        let (pipe, other_end) = io::pipe()?;
+        let log = Log::read(pipe);
+        *self.log.borrow_mut() = Arc::clone(&log);
+        command
+            .stdin(Stdio::null())
+            .stdout(other_end.try_clone()?)
+            .stderr(other_end);
+        let child = command.spawn();
+        let child = child.with_context(|| format!("cannot start {}", step::line(&command)))?;
+        Ok((child, log))
+    }
+
+    /// Who is the first of a pid namespace, and in our network.
+    fn find_init(&self) -> Result<Process> {
+        for pid in self.processes()? {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let pids: Vec<&str> = pids.unwrap_or_default().split_whitespace().collect();
+            if pids.len() > 1 && pids.last() == Some(&"1") {
+                return Process::open(pid);
+            }
+        }
+        bail!("no PID 1 in the network");
+    }
+
+    /// Who is in the network beside its keeper.
+    fn processes(&self) -> Result<Vec<u32>> {
+        let keeper = self.network.keeper();
+        let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let network = of(keeper);
+        let mut pids = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
+                && pid != keeper
+                && of(pid) == network
+            {
+                pids.push(pid);
+            }
+        }
+        Ok(pids)
+    }
+
+    /// Fails if a container has left a process, a mount, or a name.
+    fn expect_nothing_left(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        for pid in self.processes()? {
+            if let Ok(process) = Process::open(pid)
+                && !process.wait_for_end(deadline)?
+            {
+                let name = fs::read_to_string(format!("/proc/{pid}/comm"))?;
+                bail!("process {pid} is left, {}", name.trim_end());
+            }
+        }
+        let folder = self.folder.path().to_str().context("no UTF-8")?;
+        let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+        if let Some(mount) = mounts.lines().find(|line| line.contains(folder)) {
+            bail!("a mount is left: {mount}");
+        }
+        let containers = self.runtime.list(self.folder.path())?;
+        ensure!(containers.is_empty(), "a container is left: {containers}");
+        Ok(())
+    }
+}
+
+/// One that runs; it is ended when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Container<'a> {
+    place: &'a Place<'a>,
+    /// What has made it, and waits for its end.
+    child: Child,
+    pub(crate) log: Arc<Log>,
+    init: Option<Process>,
+}
+
+impl Container<'_> {
+    /// Its PID 1, as it is seen from here.
+    pub(crate) fn init(&self) -> Result<&Process> {
+        self.init.as_ref().context("no PID 1")
+    }
+
+    /// Where a path of its PID 1 is for us.
+    pub(crate) fn path(&self, path: &str) -> Result<PathBuf> {
+        Ok(format!("/proc/{}/root{path}", self.init()?.pid).into())
+    }
+
+    /// Both listeners of the daemon.
+    pub(crate) fn endpoints(&self) -> Result<[Endpoint; 2]> {
+        let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
+        Ok([Endpoint::Tcp(tcp), Endpoint::Unix(self.path(UNIX)?)])
+    }
+
+    /// Puts a program in the daemon's place.
+    pub(crate) fn deploy(&self, program: &Path) -> Result<()> {
+        deploy(program, &self.path(HTTPD)?)
+    }
+
+    /// Sends PID 1 a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        let folder = self.place.folder.path();
+        match self.place.runtime.kill(folder, signal.as_raw()) {
+            Some(mut kill) => run(&mut kill),
+            None => self.init()?.signal(signal),
+        }
+    }
+
+    /// The children of PID 1, dead ones among them.
+    pub(crate) fn children(&self) -> Result<usize> {
+        let pid = self.init()?.pid;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        Ok(children.split_whitespace().count())
+    }
+
+    /// Its open fds, by their numbers.
+    pub(crate) fn fds(&self) -> Result<Vec<String>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(format!("/proc/{}/fd", self.init()?.pid))? {
+            numbers.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        numbers.sort();
+        Ok(numbers)
+    }
+
+    /// `container.until(mark, words)` — what PID 1 says behind these words, in a line from the
+    /// mark on.
+    pub(crate) fn until(&self, mark: usize, words: &str) -> Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        let found = self.log.find(mark, deadline, |line| said(line, words));
+        found.with_context(|| format!("it never says {words:?}"))
+    }
+
+    /// As [`until`](Self::until), when it is a pid that is said.
+    pub(crate) fn until_pid(&self, mark: usize, words: &str) -> Result<u32> {
+        let pid = self.until(mark, words)?;
+        pid.parse().with_context(|| format!("{words}{pid}"))
+    }
+
+    /// Stops it as one does with such a container, and [waits](Self::wait).
+    pub(crate) fn stop(self) -> Result<i32> {
+        match self.place.runtime.stop(self.place.folder.path()) {
+            Some(mut stop) => run(&mut stop)?,
+            None => self.init()?.signal(Signal::TERM)?,
+        }
+        self.wait()
+    }
+
+    /// Waits for its end: its status, as a shell would give it. Fails if anything is left of it.
+    pub(crate) fn wait(mut self) -> Result<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        let process = Process::open(self.child.id())?;
+        let ended = process.wait_for_end(Instant::now() + PATIENCE)?;
+        ensure!(ended, "it does not end");
+        let status = self.child.wait()?;
+        self.place.expect_nothing_left()?;
+        let by_signal = status.signal().map(|signal| 128 + signal);
+        status.code().or(by_signal).context("no status")
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let waited = self.child.try_wait();
+        if matches!(waited, Ok(None)) {
+            if let Some(init) = &self.init {
+                let _ = init.signal(Signal::KILL);
+            }
+            let remove = self.place.runtime.remove(self.place.folder.path());
+            let _ = remove.map(|mut remove| run(&mut remove));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// `run(command)` — one that has something to say only when it fails.
+fn run(command: &mut Command) -> Result<()> {
+    step::output(command).map(drop)
+}
+
+fn beneath(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}

@@ -1,0 +1,26 @@
+//! Pure. What `gracenet-init` says on its stderr, each as it follows `gracenet-init[PID]: `.
+
+/// And the pid of a program.
+pub(crate) const STARTED: &str = "started ";
+pub(crate) const READY: &str = "ready ";
+/// And the pid of one that did not end in time.
+pub(crate) const KILLING: &str = "killing ";
+/// And the number of the image, which was the first.
+pub(crate) const TAKEN_OVER: &str = "taken over in place, generation ";
+/// And why.
+pub(crate) const PROGRAM_NOT_REPLACED: &str = "program not replaced: ";
+/// And milliseconds.
+pub(crate) const RESTARTING: &str = "restarting in ";
+pub(crate) const WAITING: &str = "waiting for a connection";
+pub(crate) const TERMINATING: &str = "terminating";
+
+/// `exited(pid, status)` — of a program.
+pub(crate) fn exited(pid: u32, status: i32) -> String {
+    format!("{pid} exited with status {status}")
+}
+
+/// `said(line, words)` — what comes behind these words, where the line begins with them.
+pub(crate) fn said<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    let line = line.strip_prefix("gracenet-init[")?;
+    line.split_once("]: ")?.1.strip_prefix(words)
+}
