@@ -23,7 +23,7 @@ use rustix::process::{
     pidfd_open, set_child_subreaper, waitpid,
 };
 use tempfile::TempDir;
-use util::{httpd, in_time, program};
+use util::{httpd, in_time, line, program};
 
 /// The activator, which becomes the program: its pid stays.
 struct Activated {
@@ -103,20 +103,6 @@ impl Drop for Activated {
             let _ = kill_process(pid, Signal::KILL);
         }
         let _ = self.child.wait();
-    }
-}
-
-/// A line, byte by byte: what comes behind it is left for others.
-fn line(from: &mut (impl std::io::Read + AsFd), awaited: &str) -> String {
-    let mut text = Vec::new();
-    loop {
-        in_time(from.as_fd(), awaited);
-        let mut byte = [0];
-        assert_eq!(from.read(&mut byte).unwrap(), 1, "an end, not {awaited}");
-        if byte == *b"\n" {
-            return String::from_utf8_lossy(&text).into_owned();
-        }
-        text.push(byte[0]);
     }
 }
 

@@ -9,7 +9,8 @@ mod socket;
 mod tracer;
 mod witness;
 
-use std::os::fd::BorrowedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -44,6 +45,14 @@ pub fn httpd() -> PathBuf {
         .join("gracenet-httpd")
 }
 
+/// The init of examples/init, which is built first.
+pub fn init() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| build("gracenet-init"))
+        .join("gracenet-init")
+}
+
 /// Builds the programs of a package: where they are.
 fn build(package: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("programs");
@@ -71,13 +80,24 @@ pub fn in_time(fd: BorrowedFd<'_>, awaited: &str) {
     assert!(ready > 0, "waited 20 s for {awaited}");
 }
 
+/// A line, byte by byte: what comes behind it is left for others.
+pub fn line(from: &mut (impl Read + AsFd), awaited: &str) -> String {
+    let mut text = Vec::new();
+    loop {
+        in_time(from.as_fd(), awaited);
+        let mut byte = [0];
+        assert_eq!(from.read(&mut byte).unwrap(), 1, "an end, not {awaited}");
+        if byte == *b"\n" {
+            return String::from_utf8_lossy(&text).into_owned();
+        }
+        text.push(byte[0]);
+    }
+}
+
 /// Waits until the process has ended, be it reaped or not.
 pub fn until_gone(pid: Pid) {
     if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) {
-        in_time(
-            std::os::fd::AsFd::as_fd(&pidfd),
-            &format!("the end of process {pid}"),
-        );
+        in_time(pidfd.as_fd(), &format!("the end of process {pid}"));
     }
 }
 

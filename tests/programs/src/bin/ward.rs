@@ -3,7 +3,7 @@
 //!
 //! - `ward status N`: ends with this status
 //! - `ward die N`: ends by this signal
-//! - `ward hear N`: `up PID PGID SID`, then `signal N` for each signal that it gets, and ends with
+//! - `ward hear N`: `up PID PGID`, then `signal N` for each signal that it gets, and ends with
 //!   status 0 after so many
 //! - `ward family N`: the same of it and of a child, which says `child N` instead
 //! - `ward tty N`: as `hear`, after `foreground`, `background` or `no terminal`, which its standard
@@ -24,7 +24,7 @@ use linux_raw_sys::general as raw;
 use linux_raw_sys::ioctl::TIOCGPGRP;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::AsFd as _;
-use rustix::process::{Pid, WaitOptions, getpgrp, getpid, getsid, waitpid};
+use rustix::process::{Pid, WaitOptions, getpid, waitpid};
 
 gracenet_start::main!(run);
 
@@ -61,9 +61,8 @@ fn hear(what: &str, number: u32) -> i32 {
     let how = raw::SIG_BLOCK as usize;
     // SAFETY: the kernel reads the set, of the size given.
     unsafe { gracenet_start::syscall(how, set, 0, 8, 0, raw::__NR_rt_sigprocmask as usize) };
-    let (pid, group) = (getpid(), getpgrp());
-    let session = getsid(None).map_or(0, Pid::as_raw_pid);
-    tell(format_args!("up {pid} {group} {session}"));
+    // Of a group from outside of the pid namespace it is 0.
+    tell(format_args!("up {} {}", getpid(), group()));
     for _ in 0..number {
         // SAFETY: the kernel reads the set, of the size given.
         let signal =
@@ -81,15 +80,20 @@ fn die(signal: u32) -> i32 {
     3
 }
 
+fn group() -> isize {
+    // SAFETY: a number only.
+    unsafe { gracenet_start::syscall(0, 0, 0, 0, 0, raw::__NR_getpgid as usize) }
+}
+
 fn terminal() -> &'static str {
-    let mut group = 0_u32;
-    let at = (&raw mut group).expose_provenance();
+    let mut leader = 0_u32;
+    let at = (&raw mut leader).expose_provenance();
     // SAFETY: the kernel writes a number.
     let result = unsafe {
         gracenet_start::syscall(0, TIOCGPGRP as usize, at, 0, 0, raw::__NR_ioctl as usize)
     };
     match result {
-        0 if group == getpgrp().as_raw_pid() as u32 => "foreground",
+        0 if leader == group() as u32 => "foreground",
         0 => "background",
         _ => "no terminal",
     }
