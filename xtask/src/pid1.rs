@@ -7,6 +7,7 @@ mod words;
 
 use std::path::PathBuf;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum as _;
@@ -81,8 +82,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
 fn tell(place: &Place<'_>, stories: &[(&'static str, Story)], only: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for (story, tell) in stories.iter().filter(|(story, _)| story.contains(only)) {
-        eprintln!("{}: {story}", place.label);
+        let begun = Instant::now();
         let outcome = place.clear().and_then(|()| tell(place));
+        let seconds = begun.elapsed().as_secs_f64();
+        eprintln!("{seconds:7.1} s  {}: {story}", place.label);
         let log = match &outcome {
             Ok(_) => String::new(),
             Err(_) => place.log(),

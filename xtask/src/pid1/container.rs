@@ -1,9 +1,10 @@
 //! A root tree, and the containers that are made of it one after the other.
 
 use std::cell::RefCell;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::Programs;
-use super::runtime::{Runtime, everybody};
+use super::runtime::{Runtime, STORAGE, everybody};
 use super::words::said;
 use crate::daemon::deploy;
 use crate::endpoint::Endpoint;
@@ -65,8 +66,7 @@ impl<'a> Place<'a> {
             (&programs.httpd, HTTPD),
             (&programs.ward, WARD),
         ] {
-            fs::copy(program, beneath(&root, path))
-                .with_context(|| format!("cannot copy {}", program.display()))?;
+            deploy(program, &beneath(&root, path))?;
         }
         runtime.prepare(folder.path())?;
         Ok(Self {
@@ -79,10 +79,11 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// Takes away what the last container has left in the tree.
+    /// Makes the tree what it was before the last container.
     pub(crate) fn clear(&self) -> Result<()> {
-        let socket = beneath(&self.folder.path().join("root"), UNIX);
-        match fs::remove_file(socket) {
+        let root = self.folder.path().join("root");
+        deploy(&self.programs.httpd, &beneath(&root, HTTPD))?;
+        match fs::remove_file(beneath(&root, UNIX)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
@@ -107,13 +108,16 @@ impl<'a> Place<'a> {
             child,
             log,
             init: None,
+            run: None,
         };
         let deadline = Instant::now() + PATIENCE;
         let line = container
             .log
             .find(0, deadline, |line| line.contains(awaited).then_some(line));
         ensure!(line.is_some(), "no line with {awaited:?}");
-        container.init = Some(self.find_init()?);
+        let init = self.find_init()?;
+        container.run = Some(File::open(format!("/proc/{}/root/run", init.pid))?);
+        container.init = Some(init);
         Ok(container)
     }
 
@@ -125,6 +129,7 @@ impl<'a> Place<'a> {
             child,
             log,
             init: None,
+            run: None,
         };
         container.wait()
     }
@@ -188,12 +193,21 @@ impl<'a> Place<'a> {
         }
         let folder = self.folder.path().to_str().context("no UTF-8")?;
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-        if let Some(mount) = mounts.lines().find(|line| line.contains(folder)) {
+        let of_container = |line: &&str| line.contains(folder) && !line.contains(STORAGE);
+        if let Some(mount) = mounts.lines().find(of_container) {
             bail!("a mount is left: {mount}");
         }
         let containers = self.runtime.list(self.folder.path())?;
         ensure!(containers.is_empty(), "a container is left: {containers}");
         Ok(())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(mut clean) = self.runtime.clean(self.folder.path()) {
+            let _ = run(&mut clean);
+        }
     }
 }
 
@@ -205,6 +219,8 @@ pub(crate) struct Container<'a> {
     child: Child,
     pub(crate) log: Arc<Log>,
     init: Option<Process>,
+    /// Its /run. While PID 1 executes a program, paths by way of its pid do not always lead anywhere.
+    run: Option<File>,
 }
 
 impl Container<'_> {
@@ -221,7 +237,9 @@ impl Container<'_> {
     /// Both listeners of the daemon.
     pub(crate) fn endpoints(&self) -> Result<[Endpoint; 2]> {
         let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Ok([Endpoint::Tcp(tcp), Endpoint::Unix(self.path(UNIX)?)])
+        let run = self.run.as_ref().context("no /run")?.as_raw_fd();
+        let unix = UNIX.replace("/run", &format!("/proc/self/fd/{run}"));
+        Ok([Endpoint::Tcp(tcp), Endpoint::Unix(unix.into())])
     }
 
     /// Puts a program in the daemon's place.
@@ -245,14 +263,9 @@ impl Container<'_> {
         Ok(children.split_whitespace().count())
     }
 
-    /// Its open fds, by their numbers.
-    pub(crate) fn fds(&self) -> Result<Vec<String>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(format!("/proc/{}/fd", self.init()?.pid))? {
-            numbers.push(entry?.file_name().to_string_lossy().into_owned());
-        }
-        numbers.sort();
-        Ok(numbers)
+    /// How many fds it has open.
+    pub(crate) fn fds(&self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.init()?.pid))?.count())
     }
 
     /// `container.until(mark, words)` — what PID 1 says behind these words, in a line from the

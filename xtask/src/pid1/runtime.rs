@@ -26,6 +26,9 @@ pub(crate) enum Runtime {
 /// The container's name, for those that want one.
 const NAME: &str = "gracenet-pid1";
 
+/// Where podman has its images: a mount on itself, which stays.
+pub(crate) const STORAGE: &str = "/storage/overlay ";
+
 const AS_NOBODY: [&str; 4] = [
     "setpriv",
     "--reuid=65534",
@@ -138,6 +141,17 @@ impl Runtime {
             let mut stop = podman(folder);
             stop.args(["stop", "--time", "30", NAME]);
             stop
+        })
+    }
+
+    /// What takes away what [`prepare`](Self::prepare) has made, where that is more than files.
+    pub(crate) fn clean(self, folder: &Path) -> Option<Command> {
+        (self == Self::Podman).then(|| {
+            let mut umount = Command::new("umount");
+            umount
+                .args(["--quiet", "--lazy"])
+                .arg(folder.join("storage/overlay"));
+            umount
         })
     }
 
