@@ -1,6 +1,6 @@
 //! Networks that have nothing but what is put into them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command, Stdio};
@@ -37,9 +37,22 @@ impl Network {
         enter_of(&self.keeper.id().to_string())
     }
 
-    /// The process that is in it from its beginning to its end.
-    pub(crate) fn keeper(&self) -> u32 {
-        self.keeper.id()
+    /// Who is in it, beside the one that keeps it; threads of this process are not counted.
+    pub(crate) fn processes(&self) -> Result<Vec<u32>> {
+        let keeper = self.keeper.id();
+        let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        let network = of(keeper);
+        let mut pids = Vec::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
+                && pid != keeper
+                && of(pid) == network
+            {
+                pids.push(pid);
+            }
+        }
+        Ok(pids)
     }
 }
 

@@ -3,7 +3,7 @@
 mod container;
 mod runtime;
 mod stories;
-mod words;
+pub(crate) mod words;
 
 use std::path::PathBuf;
 use std::thread;

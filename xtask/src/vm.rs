@@ -3,11 +3,13 @@
 //!
 //! A machine is QEMU without acceleration, a kernel of Debian's, and an initramfs
 //! with one file in it. What the self-test says comes over the serial line.
+//! Two more are for `gracenet-init`.
 //!
 //! Whatever is missing is a failure: there is nothing that is skipped here.
 
 mod boot;
 mod image;
+mod init;
 mod kernel;
 mod table;
 
@@ -23,17 +25,17 @@ use crate::workspace::Workspace;
 /// What `cargo xtask vm` can be told.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Which machines.
+    /// Which machines; the last two are for another story than the self-test.
     #[arg(required = true)]
-    machines: Vec<Name>,
+    pub(crate) machines: Vec<Name>,
     /// Seconds that each may take.
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=600))]
-    seconds: u64,
+    pub(crate) seconds: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Name {
+pub(crate) enum Name {
     #[value(name = "x86_64")]
     X86_64,
     Aarch64,
@@ -44,6 +46,10 @@ enum Name {
     Oldest,
     /// Each of them.
     All,
+    /// `gracenet-init` in user-mode Linux.
+    Uml,
+    /// `gracenet-init` in QEMU.
+    Qemu,
 }
 
 /// A processor, and what it takes to run one.
@@ -128,6 +134,21 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         names.contains(&Name::All) || names.contains(&machine.name)
     };
     let machines: Vec<&Machine> = MACHINES.iter().filter(wanted).collect();
+    let limit = Duration::from_secs(options.seconds);
+    for (name, machine) in [
+        (Name::Uml, init::Machine::Uml),
+        (Name::Qemu, init::Machine::Qemu),
+    ] {
+        if options.machines.contains(&name) {
+            let outcome = init::run(workspace, machine, limit)?;
+            if outcome != Outcome::Done {
+                return Ok(outcome);
+            }
+        }
+    }
+    if machines.is_empty() {
+        return Ok(Outcome::Done);
+    }
     for machine in &machines {
         for program in [&*machine.emulator(), "tar"] {
             if step::find(program).is_none() {
@@ -136,7 +157,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }
     }
     let toolchain = Toolchain::find()?;
-    let limit = Duration::from_secs(options.seconds);
     let mut rows = Vec::new();
     for machine in machines {
         let name = machine.label();
@@ -152,7 +172,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             Err(outcome) => bail!("no core for {}: {outcome:?}", machine.target),
         };
         let image = kernel.with_file_name(format!("{name}.cpio"));
-        image::write(&program, &image).with_context(|| image.display().to_string())?;
+        image::write(&[("init", &program)], &image).with_context(|| image.display().to_string())?;
         let verdict = boot::run(machine, &kernel, &image, limit)?;
         eprintln!("{}", verdict.summary());
         rows.push((name, verdict));

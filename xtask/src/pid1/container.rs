@@ -151,7 +151,7 @@ impl<'a> Place<'a> {
 
     /// Who is the first of a pid namespace, and in our network.
     fn find_init(&self) -> Result<Process> {
-        for pid in self.processes()? {
+        for pid in self.network.processes()? {
             let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
             let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
             let pids: Vec<&str> = pids.unwrap_or_default().split_whitespace().collect();
@@ -162,28 +162,10 @@ impl<'a> Place<'a> {
         bail!("no PID 1 in the network");
     }
 
-    /// Who is in the network beside its keeper.
-    fn processes(&self) -> Result<Vec<u32>> {
-        let keeper = self.network.keeper();
-        let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
-        let network = of(keeper);
-        let mut pids = Vec::new();
-        for entry in fs::read_dir("/proc")? {
-            let name = entry?.file_name();
-            if let Some(pid) = name.to_str().and_then(|name| name.parse().ok())
-                && pid != keeper
-                && of(pid) == network
-            {
-                pids.push(pid);
-            }
-        }
-        Ok(pids)
-    }
-
     /// Fails if a container has left a process, a mount, or a name.
     fn expect_nothing_left(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
-        for pid in self.processes()? {
+        for pid in self.network.processes()? {
             if let Ok(process) = Process::open(pid)
                 && !process.wait_for_end(deadline)?
             {

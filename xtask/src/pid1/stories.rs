@@ -249,7 +249,8 @@ fn stopped(place: &Place<'_>) -> Result<Figures> {
         }
     }
     let status = thread::scope(|scope| {
-        let client = scope.spawn(|| connection.read_to_string(&mut answer));
+        let answer = &mut answer;
+        let client = scope.spawn(move || connection.read_to_string(answer));
         let status = container.stop();
         client.join().map_err(|_| anyhow!("a client panicked"))??;
         status

@@ -17,8 +17,9 @@ pub(crate) fn exited(pid: u32, status: i32) -> String {
     format!("{pid} exited with status {status}")
 }
 
-/// `said(line, words)` — what comes behind these words, where the line begins with them.
+/// `said(line, words)` — what comes behind these words, where it is they that it says in this line.
 pub(crate) fn said<'a>(line: &'a str, words: &str) -> Option<&'a str> {
-    let line = line.strip_prefix("gracenet-init[")?;
+    // A kernel may have left a line without its end.
+    let (_, line) = line.split_once("gracenet-init[")?;
     line.split_once("]: ")?.1.strip_prefix(words)
 }

@@ -31,13 +31,25 @@ pub(crate) fn find(
     architecture: &str,
     sources: &[Source],
 ) -> Result<Option<PathBuf>> {
+    find_with(workspace, architecture, sources, &[])
+}
+
+/// `find_with(workspace, architecture, sources, modules)` — as [`find`], with files of modules, which
+/// are beside it.
+pub(crate) fn find_with(
+    workspace: &Workspace,
+    architecture: &str,
+    sources: &[Source],
+    modules: &[&str],
+) -> Result<Option<PathBuf>> {
     let folder = |source: &Source| {
         let name = format!("{}-{architecture}", source.suite);
         workspace.target.join("vm/kernels").join(name)
     };
     for source in sources {
         let kept = folder(source).join("kernel");
-        if kept.is_file() {
+        let has = |name: &&str| kept.with_file_name(name).is_file();
+        if kept.is_file() && modules.iter().all(has) {
             return Ok(Some(kept));
         }
     }
@@ -50,7 +62,7 @@ pub(crate) fn find(
             }
             let package = resolve(&apt, source.package)?;
             if let Some(package) = apt.download(&package)? {
-                return unpack(&package, &folder).map(Some);
+                return unpack(&package, &folder, modules).map(Some);
             }
         }
     }
@@ -81,8 +93,9 @@ fn dependency(depends: &str) -> Option<&str> {
         .find(|name| name.starts_with("linux-image-") || name.starts_with("linux-binary-"))
 }
 
-/// The kernel alone: with its modules the package is four times as large.
-fn unpack(package: &Path, folder: &Path) -> Result<PathBuf> {
+/// The kernel, and of its modules, with which the package is four times as large, those that are
+/// wanted.
+fn unpack(package: &Path, folder: &Path, modules: &[&str]) -> Result<PathBuf> {
     let beside = folder.join("unpacking");
     if beside.exists() {
         fs::remove_dir_all(&beside)?;
@@ -95,17 +108,37 @@ fn unpack(package: &Path, folder: &Path) -> Result<PathBuf> {
     tar.arg("--directory").arg(&beside);
     // Suites differ in where it is.
     tar.args(["--extract", "--wildcards", "*/vmlinu*"]);
-    tar.args(["--transform", "s,.*,kernel,"]);
+    tar.args(modules.iter().map(|name| format!("*/{name}")));
+    tar.args(["--transform", "s,.*/vmlinu.*,kernel,;s,.*/,,"]);
     tar.stdin(archive.stdout.take().context("dpkg-deb has no stdout")?);
     step::run(&mut tar)?;
     let status = archive.wait()?;
     if !status.success() {
         bail!("dpkg-deb: {status}");
     }
-    let kernel = folder.join("kernel");
-    fs::rename(beside.join("kernel"), &kernel).context("the package holds no kernel")?;
+    for name in ["kernel"].iter().chain(modules) {
+        fs::rename(beside.join(name), folder.join(name))
+            .with_context(|| format!("the package holds no {name}"))?;
+    }
     fs::remove_file(package)?;
-    Ok(kernel)
+    Ok(folder.join("kernel"))
+}
+
+/// The release of a kernel for x86, as it says itself.
+///
+/// See Documentation/arch/x86/boot.rst of Linux, `kernel_version`.
+pub(crate) fn release(kernel: &Path) -> Result<String> {
+    const POINTER: usize = 0x20e;
+    const BASE: usize = 0x200;
+    let data = fs::read(kernel)?;
+    let text = || {
+        let low = *data.get(POINTER)?;
+        let high = *data.get(POINTER + 1)?;
+        let text = data.get(usize::from(u16::from_le_bytes([low, high])) + BASE..)?;
+        let end = text.iter().position(|byte| matches!(byte, 0 | b' '))?;
+        str::from_utf8(&text[..end]).ok()
+    };
+    text().map(str::to_owned).context("no kernel for x86")
 }
 
 #[cfg(test)]
