@@ -252,10 +252,10 @@ const VERSION: u32 = 1;
 const MESSAGES_AT_ONCE: usize = 16;
 
 impl<'a> Supervisor<'a> {
-    /// `Supervisor::new(net, program, command, options)` — supervises `command`, which is started
-    /// as [`Changes`] of `program` say it, from what this process was started as: in its working directory,
-    /// with its environment and signal mask, with every fd of the table, leading a process
-    /// group of its own.
+    /// `Supervisor::new(net, program, command, options)` — supervises `command`, a program and its
+    /// arguments, which is started from what this process was started as: in its working directory,
+    /// with its environment and signal mask; with every fd of the table, and as the leader of a
+    /// process group.
     ///
     /// Where this program took a supervisor's place ([`replace`](Self::replace)), it goes on with the
     /// processes of that one. The table has room for what comes with them: ten fds more than it has
@@ -356,7 +356,8 @@ impl<'a> Supervisor<'a> {
         earliest.min(self.canary.unwrap_or(Deadline::NEVER))
     }
 
-    /// `supervisor.wait(other)` — waits until there is something to do, or the other fd is readable: signals, mostly.
+    /// `supervisor.wait(other)` — waits until there is something to do, or the other fd is readable:
+    /// that of [`Signals`](crate::signal::Signals), mostly.
     ///
     /// # Errors
     ///
@@ -439,9 +440,6 @@ impl<'a> Supervisor<'a> {
             Next::Client => return Ok(None),
             Next::End | Next::Over => return Err(StartError::InProgress),
             Next::Nothing | Next::Decide { .. } | Next::Start(_) => {}
-        }
-        if self.is_starting() || self.children.is_full() {
-            return Err(StartError::InProgress);
         }
         self.launch().map(Some)
     }
@@ -666,16 +664,12 @@ impl<'a> Supervisor<'a> {
                 let missing = matches!(error, StartError::Failed(error) if error.is(Errno::NOENT));
                 self.status = if missing { 127 } else { 126 };
                 // One that never ran will not do so by itself.
-                self.next = match self.options.restart {
-                    Restart::Always => Next::Decide {
+                self.next = match self.proven || self.options.restart == Restart::Always {
+                    true => Next::Decide {
                         failed: true,
                         lived_ms: 0,
                     },
-                    _ if self.proven => Next::Decide {
-                        failed: true,
-                        lived_ms: 0,
-                    },
-                    _ => Next::End,
+                    false => Next::End,
                 };
                 Event::NotStarted(error)
             }
@@ -684,6 +678,9 @@ impl<'a> Supervisor<'a> {
 
     #[inline(never)]
     fn launch(&mut self) -> Result<Pid, StartError> {
+        if self.is_starting() || self.children.is_full() {
+            return Err(StartError::InProgress);
+        }
         // Whatever comes of it: who waits would wake this until then.
         self.stop_awaiting();
         let mut set = Vec::<_, 1>::new();
