@@ -10,7 +10,7 @@ use crate::bench::instructions;
 use crate::step::{self, Outcome};
 use crate::systemd::Version;
 use crate::workspace::Workspace;
-use crate::{cross, demo, peers, size, syscalls, systemd, test};
+use crate::{cross, demo, peers, pid1, size, syscalls, systemd, test, vm};
 
 /// What `cargo xtask ci` can be told.
 #[derive(Debug, clap::Args)]
@@ -43,6 +43,14 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ..demo.clone()
     };
     let syscalls = syscalls::Options { bless: false };
+    let pid1 = pid1::Options {
+        runtimes: Vec::new(),
+        only: None,
+    };
+    let machine = vm::Options {
+        machines: vec![vm::Name::Uml],
+        seconds: 120,
+    };
     // Each alone: of one that is not delivered the others must not be held up.
     let under_systemd = |version| {
         let options = systemd::Options {
@@ -51,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         };
         systemd::run(workspace, &options)
     };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 15] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 17] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -67,6 +75,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         }),
         ("demo", &|| demo::run(workspace, &demo)),
         ("demo with broken builds", &|| demo::run(workspace, &chaos)),
+        ("PID 1 of containers", &|| pid1::run(workspace, &pid1)),
+        ("PID 1 of a machine", &|| vm::run(workspace, &machine)),
         ("systemd 252", &|| under_systemd(Version::V252)),
         ("systemd 257", &|| under_systemd(Version::V257)),
         ("systemd 262", &|| under_systemd(Version::V262)),

@@ -57,7 +57,7 @@ enum Task {
     Peers(peers::Options),
     /// `gracenet-init` as PID 1 of containers: stories, and what its clients noticed.
     Pid1(pid1::Options),
-    /// Size, linkage and peak memory of the daemon, against their limits.
+    /// Size, linkage and peak memory of the daemon and of the init, against their limits.
     Size,
     /// Times, memory and instructions, against others of the kind; not a part of ci.
     Bench(bench::Options),

@@ -1,4 +1,6 @@
-//! `cargo xtask size`: the daemon's limits as an appliance's program.
+//! `cargo xtask size`: the limits of the daemon and of the init as an appliance's programs.
+
+mod init;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -46,11 +48,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     check_static(&binary)?;
     println!("linkage      static: no interpreter, no dynamic section");
 
-    let symbols = check_symbols(&workspace.build_httpd_unstripped()?)?;
+    let symbols = check_symbols(&workspace.build_unstripped("gracenet-httpd")?)?;
     println!("symbols      {symbols} in the unstripped build, none of an allocator or a libc");
 
-    workspace.link_httpd_without_panics()?;
-    workspace.link_httpd_without_panics_for_systemd()?;
+    for features in ["", "systemd,"] {
+        let features = format!("{features}gracenet-start/panic-is-a-link-error");
+        workspace.link_without_panics("gracenet-httpd", &features)?;
+    }
     println!("panics       none can be reached: it links without a panic handler");
 
     // Every figure is told before the first that is too large.
@@ -58,6 +62,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
     println!(
         "peak memory  {peak} KiB of at most {MOST_MEMORY_KIB}, with {CONNECTIONS} connections"
     );
+    let init = init::run(workspace);
     ensure!(
         bytes <= MOST_BYTES,
         "the daemon is larger than {MOST_BYTES} bytes"
@@ -74,6 +79,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Outcome> {
         peak <= MOST_MEMORY_KIB,
         "the daemon needs more than {MOST_MEMORY_KIB} KiB"
     );
+    init?;
     Ok(Outcome::Done)
 }
 
@@ -96,8 +102,8 @@ fn check_static(binary: &Path) -> Result<()> {
     let endian = header.endian()?;
     for segment in header.program_headers(endian, &*data)? {
         match segment.p_type(endian) {
-            PT_INTERP => bail!("the daemon asks for an interpreter"),
-            PT_DYNAMIC => bail!("the daemon has a dynamic section"),
+            PT_INTERP => bail!("the program asks for an interpreter"),
+            PT_DYNAMIC => bail!("the program has a dynamic section"),
             _ => {}
         }
     }
@@ -119,7 +125,7 @@ fn check_symbols(binary: &Path) -> Result<usize> {
     );
     for name in &names {
         if let Some(unwanted) = UNWANTED.iter().find(|unwanted| name.contains(**unwanted)) {
-            bail!("the daemon links {name}, which is of {unwanted}");
+            bail!("the program links {name}, which is of {unwanted}");
         }
     }
     Ok(names.len())

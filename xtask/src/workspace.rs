@@ -114,31 +114,21 @@ impl Workspace {
         Ok(httpd_in(&target))
     }
 
-    /// Builds the daemon with its symbol table, in a target folder of its own.
-    pub(crate) fn build_httpd_unstripped(&self) -> Result<PathBuf> {
+    /// Builds a package's program with its symbol table, in a target folder of its own.
+    pub(crate) fn build_unstripped(&self, package: &str) -> Result<PathBuf> {
         let target = self.target.join("unstripped");
-        let mut command = self.cargo(BUILD_HTTPD);
+        let mut command = self.cargo(["build", "--release", "-p", package]);
         command
             .env_remove(TAG)
             .env("CARGO_TARGET_DIR", &target)
             .env("CARGO_PROFILE_RELEASE_STRIP", "none");
         step::run(&mut command)?;
-        Ok(httpd_in(&target))
+        Ok(target.join("release").join(package))
     }
 
-    /// Builds the daemon so that it links only if no panic can be reached.
-    pub(crate) fn link_httpd_without_panics(&self) -> Result<()> {
-        self.link_without_panics("gracenet-start/panic-is-a-link-error")
-    }
-
-    /// As [`link_httpd_without_panics`](Self::link_httpd_without_panics), of the one that
-    /// [`build_httpd_for_systemd`](Self::build_httpd_for_systemd) builds.
-    pub(crate) fn link_httpd_without_panics_for_systemd(&self) -> Result<()> {
-        self.link_without_panics("systemd,gracenet-start/panic-is-a-link-error")
-    }
-
-    fn link_without_panics(&self, features: &str) -> Result<()> {
-        let mut command = self.cargo(BUILD_HTTPD);
+    /// Builds a package's program so that it links only if no panic can be reached.
+    pub(crate) fn link_without_panics(&self, package: &str, features: &str) -> Result<()> {
+        let mut command = self.cargo(["build", "--release", "-p", package]);
         command
             .args(["--features", features])
             .env_remove(TAG)
