@@ -1,6 +1,7 @@
 //! `cargo xtask pid1`: `gracenet-init` as PID 1 of containers, in front of the daemon and of others.
 
 mod container;
+mod foreign;
 mod runtime;
 mod stories;
 pub(crate) mod words;
@@ -14,9 +15,10 @@ use clap::ValueEnum as _;
 
 use crate::network::Network;
 use crate::step::{self, Outcome};
-use crate::story::{self, Row};
+use crate::story::{self, Figures, Row};
 use crate::workspace::Workspace;
 use container::Place;
+use foreign::Foreign;
 use runtime::Runtime;
 use stories::{MORE, STORIES, Story};
 
@@ -55,6 +57,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         [] => Runtime::value_variants(),
         runtimes => runtimes,
     };
+    let foreign = match runtimes.contains(&Runtime::OnHost) {
+        true => foreign::all(workspace)?,
+        false => Vec::new(),
+    };
     let only = options.only.as_deref().unwrap_or("");
     let tell_all = || -> Result<bool> {
         let network = Network::new("")?;
@@ -64,11 +70,11 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             let place = Place::new(*runtime, &programs, &network)
                 .with_context(|| format!("{runtime:?}"))?;
             println!("{}", place.label);
-            let mut rows = tell(&place, STORIES, only);
-            if *runtime == Runtime::Unshare {
-                rows.extend(tell(&place, MORE, only));
-            }
-            well &= story::report(&rows);
+            well &= story::report(&match runtime {
+                Runtime::OnHost => tell_foreign(&place, &foreign, only),
+                Runtime::Unshare => tell(&place, &[STORIES, MORE].concat(), only),
+                _ => tell(&place, STORIES, only),
+            });
         }
         Ok(well)
     };
@@ -79,22 +85,34 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-fn tell(place: &Place<'_>, stories: &[(&'static str, Story)], only: &str) -> Vec<Row> {
-    let mut rows = Vec::new();
-    for (story, tell) in stories.iter().filter(|(story, _)| story.contains(only)) {
-        let begun = Instant::now();
-        let outcome = place.clear().and_then(|()| tell(place));
-        let seconds = begun.elapsed().as_secs_f64();
-        eprintln!("{seconds:7.1} s  {}: {story}", place.label);
-        let log = match &outcome {
-            Ok(_) => String::new(),
-            Err(_) => place.log(),
-        };
-        rows.push(Row {
-            story: (*story).to_owned(),
-            outcome,
-            log,
-        });
+fn tell(place: &Place<'_>, stories: &[(&str, Story)], only: &str) -> Vec<Row> {
+    let wanted = stories.iter().filter(|(story, _)| story.contains(only));
+    wanted
+        .map(|(story, tell)| tell_one(place, story, || tell(place)))
+        .collect()
+}
+
+fn tell_foreign(place: &Place<'_>, programs: &[Foreign], only: &str) -> Vec<Row> {
+    let wanted = programs
+        .iter()
+        .filter(|foreign| foreign.name.contains(only));
+    wanted
+        .map(|foreign| tell_one(place, &foreign.name, || foreign::tell(place, foreign)))
+        .collect()
+}
+
+fn tell_one(place: &Place<'_>, story: &str, tell: impl FnOnce() -> Result<Figures>) -> Row {
+    let begun = Instant::now();
+    let outcome = place.clear().and_then(|()| tell());
+    let seconds = begun.elapsed().as_secs_f64();
+    eprintln!("{seconds:7.1} s  {}: {story}", place.label);
+    let log = match &outcome {
+        Ok(_) => String::new(),
+        Err(_) => place.log(),
+    };
+    Row {
+        story: story.to_owned(),
+        outcome,
+        log,
     }
-    rows
 }

@@ -89,6 +89,11 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// Where its files are.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The end of the last container's log.
     pub(crate) fn log(&self) -> String {
         self.log.borrow().tail()
@@ -135,7 +140,11 @@ impl<'a> Place<'a> {
     }
 
     fn spawn(&self, options: &[&str], program: &[&str]) -> Result<(Child, Arc<Log>)> {
-        let words = [&[INIT], options, &["--"], program].concat();
+        let init = match self.runtime {
+            Runtime::OnHost => self.programs.init.to_str().context("no UTF-8")?,
+            _ => INIT,
+        };
+        let words = [&[init], options, &["--"], program].concat();
         let mut command = self.runtime.command(self.folder.path(), &words)?;
         let (pipe, other_end) = io::pipe()?;
         let log = Log::read(pipe);
@@ -238,11 +247,12 @@ impl Container<'_> {
         }
     }
 
-    /// The children of PID 1, dead ones among them.
-    pub(crate) fn children(&self) -> Result<usize> {
+    /// The children of PID 1, dead ones among them, by their pids for us.
+    pub(crate) fn children(&self) -> Result<Vec<u32>> {
         let pid = self.init()?.pid;
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        Ok(children.split_whitespace().count())
+        let pids = children.split_whitespace().map(str::parse);
+        pids.collect::<Result<_, _>>().context("no pid")
     }
 
     /// How many fds it has open.

@@ -21,6 +21,9 @@ pub(crate) enum Runtime {
     Runc,
     Podman,
     Nspawn,
+    /// unshare on this machine's own root, for programs that are not ours.
+    #[value(name = "foreign")]
+    OnHost,
 }
 
 /// The container's name, for those that want one.
@@ -46,6 +49,7 @@ impl Runtime {
             Self::Runc => ("runc", "runc"),
             Self::Podman => ("podman", "podman"),
             Self::Nspawn => ("nspawn", "systemd-nspawn"),
+            Self::OnHost => ("unshare on this machine's root", "unshare"),
         };
         let text = step::output(Command::new(program).arg("--version"))?;
         let is_version = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
@@ -78,6 +82,7 @@ impl Runtime {
         let root = folder.join("root");
         let mut command = match self {
             Self::Unshare => unshare(&["unshare", "--pid"], &root),
+            Self::OnHost => unshare(&["unshare", "--pid"], Path::new("/")),
             Self::UnshareAsNobody => {
                 let namespaces = ["unshare", "--user", "--map-root-user", "--pid"];
                 unshare(&[AS_NOBODY.as_slice(), &namespaces].concat(), &root)

@@ -1,13 +1,17 @@
 // go-systemd: an HTTP server on the sockets that coreos/go-systemd finds. It says READY=1 when it
-// has them, and tells at /status what they are.
+// has them, and tells at /status what they are. At SIGTERM it answers those who are connected, and
+// ends.
 package main
 
 import (
+	"context"
 	"fmt"
 	"log"
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/coreos/go-systemd/activation"
 	"github.com/coreos/go-systemd/daemon"
@@ -32,12 +36,20 @@ func main() {
 	http.HandleFunc("/status", func(answer http.ResponseWriter, _ *http.Request) {
 		answer.Write([]byte(status))
 	})
-	failed := make(chan error)
+	stop, _ := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	server := http.Server{}
 	for _, listener := range listeners {
-		go func(listener net.Listener) { failed <- http.Serve(listener, nil) }(listener)
+		go func(listener net.Listener) {
+			if err := server.Serve(listener); err != http.ErrServerClosed {
+				log.Fatal(err)
+			}
+		}(listener)
 	}
 	if _, err := daemon.SdNotify(true, daemon.SdNotifyReady); err != nil {
 		log.Fatal(err)
 	}
-	log.Fatal(<-failed)
+	<-stop.Done()
+	if err := server.Shutdown(context.Background()); err != nil {
+		log.Fatal(err)
+	}
 }
