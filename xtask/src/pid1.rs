@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 use container::Place;
 use foreign::Foreign;
 use runtime::Runtime;
-use stories::{MORE, STORIES, Story};
+use stories::{MORE, README, STORIES, Story};
 
 /// What `cargo xtask pid1` can be told.
 #[derive(Debug, clap::Args)]
@@ -38,6 +38,8 @@ struct Programs {
     init: PathBuf,
     httpd: PathBuf,
     ward: PathBuf,
+    /// Where they are made of.
+    checkout: PathBuf,
 }
 
 /// Tells all stories in each kind of container; fails when one of them ends otherwise.
@@ -52,6 +54,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         init: workspace.build_release("gracenet-init", "gracenet-init")?,
         httpd: workspace.build_httpd()?,
         ward: workspace.build_release("gracenet-test-programs", "ward")?,
+        checkout: workspace.root.clone(),
     };
     let runtimes = match options.runtimes.as_slice() {
         [] => Runtime::value_variants(),
@@ -73,6 +76,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             well &= story::report(&match runtime {
                 Runtime::OnHost => tell_foreign(&place, &foreign, only),
                 Runtime::Unshare => tell(&place, &[STORIES, MORE].concat(), only),
+                Runtime::Podman => tell(&place, &[STORIES, README].concat(), only),
                 _ => tell(&place, STORIES, only),
             });
         }

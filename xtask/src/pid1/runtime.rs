@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -67,6 +67,7 @@ impl Runtime {
                 step::run(Command::new("runc").arg("spec").current_dir(&bundle))
             }
             Self::Podman => {
+                write_configuration(folder)?;
                 let file = folder.join("Containerfile");
                 fs::write(&file, "FROM scratch\nCOPY . /\n")?;
                 let mut build = podman(folder);
@@ -103,13 +104,6 @@ impl Runtime {
             Self::Podman => {
                 let mut run = podman(folder);
                 run.args(["run", "--rm", "--name", NAME, "--network=host"]);
-                // More than what may be had is asked for otherwise.
-                run.args([
-                    "--ulimit",
-                    "nofile=1024:1024",
-                    "--ulimit",
-                    "nproc=4096:4096",
-                ]);
                 run.arg(format!("localhost/{NAME}"));
                 run
             }
@@ -200,17 +194,38 @@ fn runc(folder: &Path) -> Command {
     runc
 }
 
-/// With nothing of it outside of the folder.
 fn podman(folder: &Path) -> Command {
     let mut podman = Command::new("podman");
-    podman.arg("--root").arg(folder.join("storage"));
-    podman.arg("--runroot").arg(folder.join("running"));
-    podman.args([
-        "--runtime=runc",
-        "--cgroup-manager=cgroupfs",
-        "--events-backend=none",
-    ]);
+    podman.envs(environment(folder));
     podman
+}
+
+/// With which podman has nothing outside of the folder.
+pub(crate) fn environment(folder: &Path) -> [(&'static str, PathBuf); 2] {
+    [
+        ("CONTAINERS_CONF", folder.join("containers.conf")),
+        ("CONTAINERS_STORAGE_CONF", folder.join("storage.conf")),
+    ]
+}
+
+fn write_configuration(folder: &Path) -> Result<()> {
+    let [containers, storage] = environment(folder);
+    // More fds and processes than may be had are asked for otherwise.
+    fs::write(
+        containers.1,
+        "[containers]
+default_ulimits = [\"nofile=1024:1024\", \"nproc=4096:4096\"]
+log_driver = \"k8s-file\"
+[engine]
+runtime = \"runc\"
+cgroup_manager = \"cgroupfs\"
+events_logger = \"none\"
+",
+    )?;
+    let [stored, running] = ["storage", "running"].map(|name| folder.join(name));
+    let text =
+        format!("[storage]\ndriver = \"overlay\"\ngraphroot = {stored:?}\nrunroot = {running:?}\n");
+    fs::write(storage.1, text).context("podman's configuration")
 }
 
 /// What `runc spec` has made, for these words and this root, in our network.
