@@ -470,7 +470,7 @@ fn a_successor_is_reaped_where_nobody_can_wait_by_a_pidfd() {
         seccomp::step(seccomp::LOAD, seccomp::CALL, 0, 0),
         seccomp::step(seccomp::IF_EQUAL, libc::SYS_waitid as u32, 0, 3),
         seccomp::step(seccomp::LOAD, seccomp::ARGUMENTS[0], 0, 0),
-        seccomp::step(seccomp::IF_EQUAL, libc::P_PIDFD as u32, 0, 1),
+        seccomp::step(seccomp::IF_EQUAL, libc::P_PIDFD, 0, 1),
         seccomp::step(seccomp::RETURN, seccomp::errno(libc::EINVAL), 0, 0),
         seccomp::step(seccomp::RETURN, libc::SECCOMP_RET_ALLOW, 0, 0),
     ];
