@@ -7,7 +7,7 @@ mod util;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -16,9 +16,10 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use gracenet::{Args, Changes, Environ, Program, StartError};
+use gracenet::{Args, Changes, Environ, Net, Program, StartError};
 use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::net::getsockname;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use util::seccomp;
 use util::{
     Done, Fds, Predecessor, Puppet, Start, copy_witness, in_process_of_its_own, in_time, program,
@@ -167,6 +168,34 @@ fn fail(directory: &Path) {
     assert_eq!(predecessor.net.len(), length);
 }
 
+/// Case K4. What the attempt had of the sockets is gone when it has failed.
+#[test]
+fn an_address_is_free_again_after_an_attempt_that_failed() {
+    let name = "an_address_is_free_again_after_an_attempt_that_failed";
+    in_process_of_its_own(name, |_| {
+        let attempts = |count| {
+            let args = [c"/nowhere"];
+            let program = Program::new(Args::new(&args), Environ::new(&[]));
+            let mut net: Net<2> = Net::new();
+            let mut web = net.listen("tcp", "127.0.0.1:0").unwrap();
+            let address = getsockname(net.borrow(web).unwrap()).unwrap();
+            let address = SocketAddr::try_from(address).unwrap().to_string();
+            for attempt in 0..count {
+                let error = net.replace(&program, &Changes::new());
+                assert_eq!(error.to_string(), "execve: os error 2");
+                net.close(web).unwrap();
+                let again = net.listen("tcp", &address);
+                web = again.unwrap_or_else(|error| panic!("attempt {attempt}: {error}"));
+            }
+        };
+        attempts(2000);
+        let close_range = [(libc::SYS_close_range, libc::ENOSYS)];
+        seccomp::where_refused(&close_range, || attempts(50));
+        let unshare = [close_range[0], (libc::SYS_unshare, libc::EPERM)];
+        seccomp::where_refused(&unshare, || attempts(50));
+    });
+}
+
 /// Case I4. Signals that came while nobody could read them are read by the one that comes after;
 /// and its successors start with the mask of the start again.
 #[test]
@@ -252,6 +281,12 @@ fn other_threads_end() {
 /// Where the kernel or a container refuses what makes it cheap, it works all the same.
 fn where_refused(name: &str, calls: &[(libc::c_long, i32)]) {
     in_process_of_its_own(name, |_| {
+        // Where fds are closed one by one, there are not too many of them.
+        let few = Rlimit {
+            current: Some(1000),
+            maximum: Some(1000),
+        };
+        setrlimit(Resource::Nofile, few).unwrap();
         let mut predecessor = Predecessor::new();
         seccomp::where_refused(calls, || {
             panic!("not replaced: {}", by_a_shell(&mut predecessor));

@@ -80,22 +80,39 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
     // SAFETY: 1. is the caller's duty; nobody writes to the plan.
     let plan = unsafe { &*plan.cast::<Plan>() };
     // SAFETY: 1. is the caller's duty.
-    let mut outcome = unsafe { prepare(plan) };
-    if outcome.is_ok() {
-        // Said first, as nobody is left to say it when it succeeds.
-        // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
-        unsafe { plan.report.write_volatile(EXECUTING) };
-        // SAFETY: 1. is the caller's duty.
-        outcome = Err(unsafe { execute(plan) });
+    let failed = match unsafe { prepare(plan) } {
+        Ok(()) => {
+            // Said first, as nobody is left to say it when it succeeds.
+            // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
+            unsafe { plan.report.write_volatile(EXECUTING) };
+            // SAFETY: 1. is the caller's duty.
+            unsafe { execute(plan) }
+        }
+        Err(error) => error,
+    };
+    // SAFETY: as above.
+    unsafe { plan.report.write_volatile(failed.to_word()) };
+    if !plan.in_place {
+        sys::exit(127)
     }
-    if let Err(error) = outcome {
-        // SAFETY: as above.
-        unsafe { plan.report.write_volatile(error.to_word()) };
+    if failed.operation() != Operation::Unshare {
+        // SAFETY: the table is this thread's own, in which nobody owns anything.
+        unsafe { close_before_the_end(plan) };
     }
-    if plan.in_place {
-        sys::exit_thread()
-    }
-    sys::exit(127)
+    sys::exit_thread()
+}
+
+/// Closes what a thread in place has. The kernel lets the other thread go on first, and closes then;
+/// but by that time an address is to be free again.
+///
+/// # Safety
+///
+/// 1. Nobody owns anything in this thread's table.
+unsafe fn close_before_the_end(plan: &Plan) {
+    // From where the steps took and to where they put; the number behind may have been used.
+    let limit = plan.cut.max(plan.close_from.wrapping_add(1));
+    // SAFETY: 1. is the caller's duty.
+    unsafe { close_from(0, limit) };
 }
 
 /// What a thread waits for that executes a program later, if at all.
@@ -192,6 +209,10 @@ pub(super) unsafe extern "C" fn run_later(watch: *mut c_void) -> ! {
         // SAFETY: 1. and 2. are the caller's duties.
         unsafe { run(watch.plan.cast_mut().cast()) }
     }
+    // SAFETY: 1. is the caller's duty.
+    let plan = unsafe { &*watch.plan };
+    // SAFETY: 2. is the caller's duty.
+    unsafe { close_before_the_end(plan) };
     sys::exit_thread()
 }
 
@@ -244,12 +265,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
     }
 
     // SAFETY: the table is this process' own, in which nobody owns anything.
-    if unsafe { sys::close_range(plan.close_from, u32::MAX, 0) }.is_err() {
-        for fd in plan.close_from..plan.limit {
-            // SAFETY: as above.
-            unsafe { sys::close(fd as c_int) };
-        }
-    }
+    unsafe { close_from(plan.close_from, plan.limit) };
 
     if plan.leads_group {
         sys::lead_group()?;
@@ -301,6 +317,22 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Closes all fds from `first` on, where there is no close_range those below `limit`.
+///
+/// # Safety
+///
+/// 1. Nobody owns them.
+#[inline(never)]
+unsafe fn close_from(first: u32, limit: u32) {
+    // SAFETY: 1. is the caller's duty.
+    if unsafe { sys::close_range(first, u32::MAX, 0) }.is_err() {
+        for fd in first..limit {
+            // SAFETY: 1. is the caller's duty.
+            unsafe { sys::close(fd as c_int) };
+        }
+    }
 }
 
 /// Puts something harmless at `fd`, of which nothing would be left, as the lowest that is free:
