@@ -396,11 +396,14 @@ impl Successor {
     /// successor can be started.
     pub fn wait_ready(&mut self, deadline: Deadline) -> Result<(), Failure> {
         loop {
+            // First, as there is hardly ever something at once. Errors show by the state of what
+            // was waited for.
+            if self.is_undecided() {
+                let _ = wait_readable([self.channel(), self.pidfd()], self.wake_by(deadline));
+            }
             if let Some(outcome) = self.try_wait(deadline) {
                 return outcome;
             }
-            // Errors show at the next turn, by the state of what was waited for.
-            let _ = wait_readable([self.channel(), self.pidfd()], self.wake_by(deadline));
         }
     }
 
