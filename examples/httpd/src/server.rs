@@ -541,6 +541,10 @@ impl Server<'_> {
             _ => return,
         };
         let pid = successor.pid();
+        // Unread, it would fill, and hold up whoever has more to say.
+        if SYSTEMD && outcome.is_some() {
+            self.receiver = None;
+        }
         match outcome {
             None => {}
             Some(Err(failure)) => {
