@@ -1,5 +1,6 @@
 //! What systemd does with the daemon, and what comes of it.
 
+use std::fs;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -63,8 +64,9 @@ fn units_are_sound(stage: &Stage<'_>) -> Result<Figures> {
     let exposure = said.lines().find(|line| line.contains("exposure level"));
     let level = exposure.and_then(|line| line.split_once(": "));
     let level = level.and_then(|(_, level)| level.split_whitespace().next());
+    let level = level.with_context(|| format!("no exposure level: {said}"))?;
     Ok(Figures {
-        remark: level.map_or(String::new(), |level| format!("exposure {level}")),
+        remark: format!("exposure {level}"),
         ..Figures::default()
     })
 }
@@ -83,6 +85,13 @@ fn started_by_the_first_request(stage: &Stage<'_>) -> Result<Figures> {
         "another is the main process"
     );
     stage.expect("StatusText", "serving")?;
+    // A systemd that finds no libseccomp leaves out what needs it, and says nothing. The machine has
+    // filters itself.
+    let (of_all, of_it) = (
+        seccomp_filters(stage, 1)?,
+        seccomp_filters(stage, answer.pid)?,
+    );
+    ensure!(of_it > of_all, "no filter of its own: {of_it} and {of_all}");
     let log = stage.log_of(Some(answer.pid))?;
     let inherited = log.matches("(inherited)").count();
     ensure!(inherited == 2, "{inherited} sockets are inherited:\n{log}");
@@ -91,6 +100,15 @@ fn started_by_the_first_request(stage: &Stage<'_>) -> Result<Figures> {
         failures: 0,
         remark: format!("{} ms", took.as_millis()),
     })
+}
+
+/// How many there are that a process has to pass.
+fn seccomp_filters(stage: &Stage<'_>, pid: u32) -> Result<u32> {
+    let status = fs::read_to_string(stage.path(&format!("/proc/{pid}/status")))?;
+    let mut lines = status.lines();
+    let filters = lines.find_map(|line| line.strip_prefix("Seccomp_filters:"));
+    let filters = filters.context("the kernel does not count filters")?;
+    filters.trim().parse().context("Seccomp_filters")
 }
 
 fn ten_reloads(stage: &Stage<'_>) -> Result<Figures> {
