@@ -13,6 +13,7 @@ mod network;
 mod peers;
 mod pid1;
 mod process;
+mod readme;
 mod size;
 mod step;
 mod story;

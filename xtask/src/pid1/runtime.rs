@@ -27,7 +27,7 @@ pub(crate) enum Runtime {
 }
 
 /// The container's name, for those that want one.
-const NAME: &str = "gracenet-pid1";
+pub(crate) const NAME: &str = "gracenet-pid1";
 
 /// Where podman has its images: a mount on itself, which stays.
 pub(crate) const STORAGE: &str = "/storage/overlay ";
@@ -155,15 +155,15 @@ impl Runtime {
     }
 
     /// What takes away one that has not ended as it should.
-    pub(crate) fn remove(self, folder: &Path) -> Option<Command> {
+    pub(crate) fn remove(self, folder: &Path, name: &str) -> Option<Command> {
         let mut command = match self {
             Self::Runc => runc(folder),
             Self::Podman => podman(folder),
             _ => return None,
         };
         match self {
-            Self::Podman => command.args(["rm", "--force", "--ignore", NAME]),
-            _ => command.args(["delete", "--force", NAME]),
+            Self::Podman => command.args(["rm", "--force", "--ignore", name]),
+            _ => command.args(["delete", "--force", name]),
         };
         Some(command)
     }

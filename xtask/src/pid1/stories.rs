@@ -16,6 +16,7 @@ use super::runtime::environment;
 use super::words::{self, exited, said};
 use crate::demo::roster::Roster;
 use crate::endpoint::Endpoint;
+use crate::readme;
 use crate::story::Figures;
 use crate::story::load::{Knocks, Load, ask};
 
@@ -41,7 +42,7 @@ pub(crate) const MORE: &[(&str, Story)] = &[
 ];
 
 /// Where it is podman that makes them.
-pub(crate) const README: &[(&str, Story)] = &[("what README.md says", readme)];
+pub(crate) const README: &[(&str, Story)] = &[("what README.md says", word_for_word)];
 
 const TIMES: u32 = 5;
 
@@ -362,13 +363,10 @@ fn on_demand(place: &Place<'_>) -> Result<Figures> {
 }
 
 /// The commands of its section, word for word.
-fn readme(place: &Place<'_>) -> Result<Figures> {
+fn word_for_word(place: &Place<'_>) -> Result<Figures> {
     let checkout = &place.programs.checkout;
     let text = fs::read_to_string(checkout.join("README.md"))?;
-    let section = text.split_once("## In a container\n");
-    let commands = section.and_then(|(_, text)| text.split_once("```sh\n"));
-    let commands = commands.and_then(|(_, text)| text.split_once("```\n"));
-    let (commands, _) = commands.context("README.md has no commands")?;
+    let commands = readme::commands(&text, "In a container").context("no commands")?;
     let mut bash = Command::new("bash");
     bash.args(["-euxc", commands])
         .current_dir(checkout)
@@ -376,6 +374,7 @@ fn readme(place: &Place<'_>) -> Result<Figures> {
         .envs(environment(place.folder()))
         .stdin(Stdio::null());
     let output = bash.output().context("bash")?;
+    place.clean_up("web")?;
     let said_on = [output.stdout, output.stderr].concat();
     let output_text = String::from_utf8_lossy(&said_on);
     ensure!(output.status.success(), "{}\n{output_text}", output.status);

@@ -6,10 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::stage::{PLACE, SERVICE, SOCKET, Stage, UNITS};
 use crate::daemon::deploy;
+use crate::readme;
 use crate::story::Figures;
 
 /// Where the commands are, and in which folder of the machine they are given.
-const HEADING: &str = "\n## Under systemd\n";
+const HEADING: &str = "Under systemd";
 const CHECKOUT: &str = "/root/gracenet";
 
 /// What has been done here, and not in the machine, which has no toolchain.
@@ -43,8 +44,9 @@ pub(crate) fn word_for_word(stage: &Stage<'_>) -> Result<Figures> {
         &checkout.join("target/release/gracenet-httpd"),
     )?;
 
-    let readme = fs::read_to_string(&stage.parts.readme)?;
-    let commands = commands(&readme).context("the README has no commands for systemd")?;
+    let text = fs::read_to_string(&stage.parts.readme)?;
+    let commands =
+        readme::commands(&text, HEADING).context("the README has no commands for systemd")?;
     let (mut requests, mut built) = (0, false);
     for line in commands.lines() {
         let (command, comment) = line.split_once('#').unwrap_or((line, ""));
@@ -79,24 +81,4 @@ pub(crate) fn word_for_word(stage: &Stage<'_>) -> Result<Figures> {
         failures: 0,
         remark: String::new(),
     })
-}
-
-/// What stands between the fences of the first block behind the heading. Pure.
-fn commands(readme: &str) -> Option<&str> {
-    let (_, section) = readme.split_once(HEADING)?;
-    let (_, block) = section.split_once("\n```sh\n")?;
-    block.split_once("\n```\n").map(|(block, _)| block)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::commands;
-
-    #[test]
-    fn commands_are_those_of_the_section() {
-        let readme =
-            "```sh\na\n```\n## Under systemd\n\nText\n\n```sh\nb # c\nd\n```\n\n```sh\ne\n```\n";
-        assert_eq!(commands(readme), Some("b # c\nd"));
-        assert_eq!(commands("\n## Under systemd\n\nText\n"), None);
-    }
 }
