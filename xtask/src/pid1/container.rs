@@ -28,7 +28,7 @@ use crate::step;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where programs are in a container.
-const INIT: &str = "/gracenet-init";
+pub(crate) const INIT: &str = "/gracenet-init";
 pub(crate) const HTTPD: &str = "/gracenet-httpd";
 pub(crate) const WARD: &str = "/ward";
 
@@ -82,6 +82,7 @@ impl<'a> Place<'a> {
     /// Makes the tree what it was before the last container.
     pub(crate) fn clear(&self) -> Result<()> {
         let root = self.folder.path().join("root");
+        deploy(&self.programs.init, &beneath(&root, INIT))?;
         deploy(&self.programs.httpd, &beneath(&root, HTTPD))?;
         match fs::remove_file(beneath(&root, UNIX)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
@@ -241,9 +242,9 @@ impl Container<'_> {
         Ok([Endpoint::Tcp(tcp), Endpoint::Unix(unix.into())])
     }
 
-    /// Puts a program in the daemon's place.
-    pub(crate) fn deploy(&self, program: &Path) -> Result<()> {
-        deploy(program, &self.path(HTTPD)?)
+    /// Puts a program in the place of another.
+    pub(crate) fn deploy(&self, program: &Path, place: &str) -> Result<()> {
+        deploy(program, &self.path(place)?)
     }
 
     /// Sends PID 1 a signal.

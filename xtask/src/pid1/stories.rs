@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 
-use super::container::{Container, HTTPD, PATIENCE, Place, UNIX, WARD};
+use super::container::{Container, HTTPD, INIT, PATIENCE, Place, UNIX, WARD};
 use super::runtime::environment;
 use super::words::{self, exited, said};
 use crate::demo::roster::Roster;
@@ -28,6 +28,7 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
     ("replaced in place five times", in_place),
     ("five new programs", new_programs),
     ("a new program that fails", a_new_program_that_fails),
+    ("a new PID 1 that fails", a_new_init_that_fails),
     ("a thousand orphans", orphans),
     ("signals", signals),
     ("exit statuses", statuses),
@@ -155,7 +156,7 @@ fn a_new_program_that_fails(place: &Place<'_>) -> Result<Figures> {
     let load = load(&container)?;
     let before = ask(&container.endpoints()?[0])?;
     // It does not understand the daemon's words, and ends with status 2.
-    container.deploy(&place.programs.ward)?;
+    container.deploy(&place.programs.ward, HTTPD)?;
     let mark = container.log.mark();
     container.signal(Signal::HUP)?;
     let failed = container.until_pid(mark, words::STARTED)?;
@@ -163,7 +164,7 @@ fn a_new_program_that_fails(place: &Place<'_>) -> Result<Figures> {
     load.goes_on()?;
     let after = ask(&container.endpoints()?[0])?;
     ensure!(after == before, "another one serves: {after}");
-    container.deploy(&place.programs.httpd)?;
+    container.deploy(&place.programs.httpd, HTTPD)?;
     load.roster.signalled(1);
     container.signal(Signal::HUP)?;
     let next = container.until_pid(mark, words::READY)?;
@@ -171,6 +172,22 @@ fn a_new_program_that_fails(place: &Place<'_>) -> Result<Figures> {
     let answer = ask(&container.endpoints()?[0])?;
     ensure!(answer.pid == next, "{next} is ready: {answer}");
     let figures = load.end("the old one serves on".to_owned())?;
+    finish(container)?;
+    Ok(figures)
+}
+
+/// It shows that before it takes the place of the one that runs.
+fn a_new_init_that_fails(place: &Place<'_>) -> Result<Figures> {
+    let container = start(place)?;
+    let load = load(&container)?;
+    container.deploy(&place.programs.ward, INIT)?;
+    container.signal(Signal::USR2)?;
+    let why = container.until(0, words::NOT_REPLACED)?;
+    load.goes_on()?;
+    container.deploy(&place.programs.init, INIT)?;
+    container.signal(Signal::USR2)?;
+    container.until(0, &format!("{}1", words::TAKEN_OVER))?;
+    let figures = load.end(why)?;
     finish(container)?;
     Ok(figures)
 }

@@ -7,6 +7,8 @@ pub(crate) const READY: &str = "ready ";
 pub(crate) const KILLING: &str = "killing ";
 /// And the number of the image, which was the first.
 pub(crate) const TAKEN_OVER: &str = "taken over in place, generation ";
+/// And why, of itself.
+pub(crate) const NOT_REPLACED: &str = "not replaced: ";
 /// And milliseconds.
 pub(crate) const RESTARTING: &str = "restarting in ";
 pub(crate) const WAITING: &str = "waiting for a connection";
