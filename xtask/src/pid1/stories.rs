@@ -43,7 +43,7 @@ pub(crate) const MORE: &[(&str, Story)] = &[
 ];
 
 /// Where it is podman that makes them.
-pub(crate) const README: &[(&str, Story)] = &[("what README.md says", word_for_word)];
+pub(crate) const README: &[(&str, Story)] = &[("the README, word for word", word_for_word)];
 
 const TIMES: u32 = 5;
 
