@@ -4,9 +4,10 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::Parts;
 use super::machine::{Machine, PATIENCE};
@@ -179,6 +180,37 @@ impl<'a> Stage<'a> {
     /// The unix socket, by its path in the machine.
     pub(crate) fn unix(&self, path: &str) -> Endpoint {
         Endpoint::Unix(self.machine.path(path))
+    }
+
+    /// `stage.slow(scope, ms, pid)` — a request that takes so long, which is under way; what waits for its
+    /// answer, by this process.
+    pub(crate) fn slow<'s>(
+        &'s self,
+        scope: &'s thread::Scope<'s, '_>,
+        ms: u32,
+        pid: u32,
+    ) -> Result<impl FnOnce() -> Result<()> + 's> {
+        let endpoint = self.tcp();
+        let before = self.connections(&endpoint)?;
+        let asked = endpoint.clone();
+        let client = scope.spawn(move || asked.get(&format!("/sleep/{ms}"), PATIENCE));
+        let deadline = Instant::now() + PATIENCE;
+        while self.connections(&endpoint)? <= before {
+            ensure!(Instant::now() < deadline, "the request does not arrive");
+        }
+        Ok(move || {
+            let body = client.join().map_err(|_| anyhow!("a client panicked"))??;
+            let answer = Answer::parse(&body).context("no answer of the daemon")?;
+            ensure!(answer.pid == pid, "{answer}");
+            Ok(())
+        })
+    }
+
+    /// How many are open, that of the question among them.
+    fn connections(&self, endpoint: &Endpoint) -> Result<u64> {
+        let body = endpoint.get("/status", PATIENCE)?;
+        let status: serde_json::Value = serde_json::from_slice(&body)?;
+        status["connections"].as_u64().context("no connections")
     }
 
     /// Fails unless this generation serves, and is the main process for systemd.

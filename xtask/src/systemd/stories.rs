@@ -35,6 +35,7 @@ pub(crate) const STORIES: &[(&str, Story)] = &[
     ("an address that is given up", an_address_that_is_given_up),
     ("state in the fd store, killed and stopped", state_is_kept),
     ("stopped after reloads", stopped),
+    ("stopped while it is asked", stopped_while_asked),
 ];
 
 /// The unix socket of `gracenet-httpd.socket`, and that of `store.conf`.
@@ -356,5 +357,29 @@ fn stopped(stage: &Stage<'_>) -> Result<Figures> {
         requests: 3,
         failures: 0,
         remark: "nothing is left".to_owned(),
+    })
+}
+
+/// The predecessor had drained for a while when systemd got its successor as the main process, which
+/// was no child of its own then. A stop waits for it as for any other.
+fn stopped_while_asked(stage: &Stage<'_>) -> Result<Figures> {
+    stage.systemctl(&["start", SOCKET])?;
+    let first = stage.ask(&stage.tcp())?;
+    thread::scope(|scope| -> Result<()> {
+        let drained = stage.slow(scope, 1_000, first.pid)?;
+        stage.reload(1)?;
+        drained()?;
+        let second = stage.expect_generation(1)?;
+        let served = stage.slow(scope, 500, second.pid)?;
+        stage.systemctl(&["stop", SOCKET, SERVICE])?;
+        served()
+    })?;
+    stage.expect("Result", "success")?;
+    stage.expect("ExecMainStatus", "0")?;
+    ensure!(!stage.is_running()?, "something is left of it");
+    Ok(Figures {
+        requests: 5,
+        failures: 0,
+        remark: String::new(),
     })
 }
