@@ -132,9 +132,9 @@ impl Notify {
     /// [probation](Successor::try_probation), during which its death would otherwise be the
     /// service's. The successor's own `READY=1` is not needed.
     ///
-    /// When the manager reads it, the successor is a child of this process and not the manager's. For
-    /// such a main process a stop does not wait: systemd sends SIGTERM and, at once, SIGKILL. A unit
-    /// whose program drains at its end has to wait for that end in `ExecStop=`.
+    /// When the manager reads it, the successor is a child of this process and not the manager's.
+    /// For such a main process a stop does not wait: systemd sends SIGTERM and, at once, SIGKILL. A
+    /// unit whose program drains at its end has to wait for that end in `ExecStop=`.
     ///
     /// The successor is named by its pid, and where the kernel has pidfs (Linux 6.9) by the inode
     /// of its pidfd, too.

@@ -1,5 +1,6 @@
 //! `cargo xtask peers`: programs that are not ours, before the daemon and after it: an activator,
-//! readers of what it passes, Go's gracenet, and an s6 fdholder. `ci/setup-peers` installs what they need.
+//! readers of what it passes, Go's gracenet, and an s6 fdholder. `ci/setup-peers` installs what
+//! they need.
 
 mod activated;
 mod builds;

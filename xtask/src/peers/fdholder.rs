@@ -25,7 +25,8 @@ use crate::story::Figures;
 
 const CRASHES: u64 = 5;
 
-/// Those who come while nobody runs wait for the next process, which gets the sockets by their names.
+/// Those who come while nobody runs wait for the next process, which gets the sockets by their
+/// names.
 pub(crate) fn killed(builds: &Builds) -> Result<Figures> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let place = folder.path().join("gracenet-httpd");

@@ -1,5 +1,5 @@
-//! Programs that are not ours as successors: what they see of the sockets, by the libraries that others
-//! have for it.
+//! Programs that are not ours as successors: what they see of the sockets, by the libraries that
+//! others have for it.
 
 use std::path::Path;
 use std::time::Instant;

@@ -16,9 +16,9 @@ const CHECKOUT: &str = "/root/gracenet";
 /// What has been done here, and not in the machine, which has no toolchain.
 const BUILD: &str = "cargo build --release -p gracenet-httpd --features systemd";
 
-/// Each command succeeds, and shows the generation that the comment behind it promises. The machine has
-/// the packages that are installed in the first one, as far as they are needed here: it cannot
-/// reach a mirror.
+/// Each command succeeds, and shows the generation that the comment behind it promises. The
+/// machine has the packages that are installed in the first one, as far as they are needed here: it
+/// cannot reach a mirror.
 pub(crate) fn word_for_word(stage: &Stage<'_>) -> Result<Figures> {
     if !stage.reload_waits {
         return Ok(Figures {

@@ -86,8 +86,8 @@ fn started_by_the_first_request(stage: &Stage<'_>) -> Result<Figures> {
         "another is the main process"
     );
     stage.expect("StatusText", "serving")?;
-    // A systemd that finds no libseccomp leaves out what needs it, and says nothing. The machine has
-    // filters itself.
+    // A systemd that finds no libseccomp leaves out what needs it, and says nothing. The machine
+    // has filters itself.
     let (of_all, of_it) = (
         seccomp_filters(stage, 1)?,
         seccomp_filters(stage, answer.pid)?,
@@ -360,11 +360,11 @@ fn stopped(stage: &Stage<'_>) -> Result<Figures> {
     })
 }
 
-/// The predecessor had drained for a while when systemd got its successor as the main process, which
-/// was no child of its own then. A stop waits for it as for any other.
+/// The predecessor was still draining when systemd got its successor as the main process, which was
+/// no child of its own then. A stop waits for it as for any other.
 fn stopped_while_asked(stage: &Stage<'_>) -> Result<Figures> {
     stage.systemctl(&["start", SOCKET])?;
-    let first = stage.ask(&stage.tcp())?;
+    let first = ask(&stage.tcp())?;
     thread::scope(|scope| -> Result<()> {
         let drained = stage.slow(scope, 1_000, first.pid)?;
         stage.reload(1)?;

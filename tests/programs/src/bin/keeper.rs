@@ -1,9 +1,9 @@
-//! `keeper ADDRESS PATH`: a service of systemd that counts its requests, and loses neither the count
-//! nor its sockets when it is killed: systemd keeps them in its fd store.
+//! `keeper ADDRESS PATH`: a service of systemd that counts its requests, and loses neither the
+//! count nor its sockets when it is killed: systemd keeps them in its fd store.
 //!
-//! It serves HTTP on a TCP address and on a unix socket, one client at a time, whatever they ask:
-//! `pid=<pid> generation=<count> tag=<names>`. The count is that of all requests ever, and the names
-//! are those of the fds that it was started with, in their order and with commas between them.
+//! It serves HTTP on a TCP address and a unix socket, one client at a time, whatever they ask:
+//! `pid=<pid> generation=<count> tag=<names>`. The count is that of all requests ever, and the
+//! names are those of the fds that it was started with, in their order and with commas between.
 //!
 //! The count is in a capsule, of which there are two names in turn: the new one is in the store
 //! before the old one is taken out, and only then is the request answered.

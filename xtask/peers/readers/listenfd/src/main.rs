@@ -64,8 +64,8 @@ fn say_ready() -> io::Result<()> {
 }
 
 impl Listener {
-    /// Accepts somebody, and serves them alone. The listener does not wait, as the predecessor has set
-    /// it so.
+    /// Accepts somebody, and serves them alone. The listener does not wait, as the predecessor has
+    /// set it so.
     fn serve(&self, line: &str, status: &str) -> io::Result<()> {
         const LIMIT: Option<Duration> = Some(Duration::from_secs(1));
         match self {
