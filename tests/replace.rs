@@ -235,10 +235,11 @@ fn signals_wait_for_the_new_program() {
 /// only thread and finds nothing but its standard streams, one socket, the channel, and the folder
 /// in which it reads that.
 fn by_a_shell(predecessor: &mut Predecessor) -> StartError {
-    let script = "cd /proc/$$/fd && set -- * && \
+    // No pipe, of which the shell could still have the other end while it looks.
+    let script = "cd /proc/$$/fd && set -- *; \
         test \"$*\" = '0 1 2 3 4 5' && \
         grep -q '^Threads:.1$' /proc/$$/status && test $$ = $LISTEN_PID && \
-        echo 1 passed";
+        echo 1 passed || { echo \"$*\"; cat /proc/$$/status; exit 1; }";
     let script = CString::new(script).unwrap();
     let args = [c"/bin/sh", c"-c", &*script];
     let program = Program::new(Args::new(&args), Environ::new(&[c"PATH=/usr/bin:/bin"]));
