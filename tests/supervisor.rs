@@ -1,0 +1,679 @@
+//! A supervisor holds sockets, and programs that serve them come and go: they start and are ready, or
+//! not; they crash, are replaced, end. Clients connect all the while, and never is one refused.
+
+mod util;
+
+use std::ffi::{CStr, CString};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::TcpStream;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::MutexGuard;
+use std::time::{Duration, Instant};
+
+use gracenet::signal::Signal;
+use gracenet::supervisor::{Event, MOST_PROCESSES, Options, Readiness, Restart, Supervisor};
+use gracenet::{
+    Args, Changes, Deadline, Environ, Failure, ListenOptions, Net, Program, StartError,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{Pid, getpgid, kill_process};
+use util::{Fds, Office, Puppet, alone, hear, is_reaped, path, program, report, strings, tell};
+
+/// What a supervisor is made of. The first socket is a TCP one.
+struct Site {
+    net: Net<24>,
+    program: Program<'static>,
+    office: Rc<Office>,
+    command: Args<'static>,
+    address: String,
+    /// There are children in it, and fds that are counted.
+    _alone: MutexGuard<'static, ()>,
+}
+
+fn leak(strings: &[&CStr]) -> &'static [&'static CStr] {
+    let leak = |string: &&CStr| -> &'static CStr { Box::leak((*string).into()) };
+    strings.iter().map(leak).collect::<Vec<_>>().leak()
+}
+
+impl Site {
+    /// That supervises a puppet.
+    fn new() -> Site {
+        let office = Office::open();
+        let command = [path(&program("puppet")), path(&office.path())];
+        Site::of(office, &[&command[0], &command[1]])
+    }
+
+    /// That supervises a shell, in which the sockets begin at 3.
+    fn of_script(script: &str) -> Site {
+        let script = CString::new(script).unwrap();
+        Site::of(Office::open(), &[c"/bin/sh", c"-c", &script])
+    }
+
+    fn of(office: Office, command: &[&CStr]) -> Site {
+        let alone = alone();
+        let environ = leak(&[c"PATH=/usr/bin:/bin", c"A=1"]);
+        let program = Program::new(Args::new(leak(&[c"supervisor"])), Environ::new(environ));
+        let mut net = Net::new();
+        let options = ListenOptions::new().name("web");
+        let web = net.listen_with("tcp", "127.0.0.1:0", &options).unwrap();
+        let address = util::address(&net.duplicate(web).unwrap()).to_string();
+        Site {
+            net,
+            program,
+            office: Rc::new(office),
+            command: Args::new(leak(command)),
+            address,
+            _alone: alone,
+        }
+    }
+
+    /// The parts of it, of which the last is where puppets come.
+    fn supervise(&mut self, options: Options) -> (Supervisor<'_>, Rc<Office>, String) {
+        let office = Rc::clone(&self.office);
+        let supervisor = Supervisor::new(&mut self.net, &self.program, self.command, options);
+        (supervisor.unwrap(), office, self.address.clone())
+    }
+}
+
+fn options(readiness: Readiness) -> Options {
+    let mut options = Options::new();
+    options.readiness = readiness;
+    options
+}
+
+/// What comes about next, in time.
+#[track_caller]
+fn next(supervisor: &mut Supervisor<'_>) -> Event {
+    let limit = Deadline::after_ms(20_000);
+    loop {
+        if let Some(event) = supervisor.try_next() {
+            return event;
+        }
+        assert!(!limit.has_passed(), "waited 20 s for an event");
+        wait(supervisor, limit.min(supervisor.wake_by()));
+    }
+}
+
+fn wait(supervisor: &Supervisor<'_>, deadline: Deadline) {
+    let ms = deadline.remaining_ms().unwrap();
+    let limit = Timespec {
+        tv_sec: (ms / 1_000) as i64,
+        tv_nsec: (ms % 1_000 * 1_000_000) as i64,
+    };
+    let fd = supervisor.as_fd();
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit)).unwrap();
+}
+
+/// There is nothing to do, and it does not say that there is.
+#[track_caller]
+fn is_idle(supervisor: &mut Supervisor<'_>) {
+    assert_eq!(supervisor.try_next(), None);
+    let fd = supervisor.as_fd();
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let ready = poll(&mut fds, Some(&Timespec::default())).unwrap();
+    assert_eq!(ready, 0, "it is readable, and there is nothing to do");
+}
+
+#[track_caller]
+fn started(supervisor: &mut Supervisor<'_>) -> Pid {
+    match next(supervisor) {
+        Event::Started(pid) => pid,
+        other => panic!("{other:?}, and nothing was started"),
+    }
+}
+
+/// A puppet that the supervisor starts now, which has inherited its sockets.
+#[track_caller]
+fn comes(supervisor: &mut Supervisor<'_>, office: &Rc<Office>) -> Puppet {
+    let pid = started(supervisor);
+    inherits(office, pid)
+}
+
+#[track_caller]
+fn inherits(office: &Rc<Office>, pid: Pid) -> Puppet {
+    let puppet = office.hire();
+    assert_eq!(puppet.pid(), pid);
+    puppet.must("inherit");
+    puppet
+}
+
+/// As [`comes`], and it says through its channel that it is ready.
+#[track_caller]
+fn serves(supervisor: &mut Supervisor<'_>, office: &Rc<Office>) -> Puppet {
+    let puppet = comes(supervisor, office);
+    puppet.must("ready keep");
+    assert_eq!(next(supervisor), Event::Ready(puppet.pid()));
+    puppet
+}
+
+/// It is told by SIGTERM to end, and does not.
+fn blocks_term(puppet: &Puppet) {
+    puppet.must("signals");
+}
+
+fn answer(mut client: TcpStream) -> String {
+    client
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut said = String::new();
+    client.read_to_string(&mut said).expect("an answer");
+    said
+}
+
+#[track_caller]
+fn answers(puppet: &Puppet, client: TcpStream, word: &str) {
+    let table = puppet.table();
+    let web = match table[0].claimed {
+        true => table[0].clone(),
+        false => puppet.gets(format!("listen tcp {}", table[0].address)),
+    };
+    puppet.greets(&web, word);
+    assert_eq!(answer(client), word);
+}
+
+fn ends(supervisor: &mut Supervisor<'_>) -> i32 {
+    supervisor.terminate(Signal::KILL);
+    loop {
+        if let Event::Done(status) = next(supervisor) {
+            return status;
+        }
+    }
+}
+
+/// Case A8, E5. What is seen of the first start from outside: the sockets in their order and by their
+/// names, nothing else, and a process group of its own.
+#[test]
+fn program_gets_the_sockets_and_nothing_else() {
+    let mut site = Site::new();
+    let local = format!("@gracenet-supervisor-{}", std::process::id());
+    let named = ListenOptions::new().name("local");
+    site.net.listen_with("unix", &local, &named).unwrap();
+    site.net
+        .insert("file", File::open("/dev/null").unwrap().into())
+        .unwrap();
+    // Somebody has forgotten to make it CLOEXEC.
+    let forgotten = File::open("/dev/zero").unwrap();
+    fcntl_setfd(&forgotten, FdFlags::empty()).unwrap();
+    let before = Fds::of_self();
+    let (mut supervisor, office, address) = site.supervise(options(Readiness::Channel));
+    let pid = started(&mut supervisor);
+    let puppet = office.hire();
+    let fds = puppet.fds();
+    // The three, the channel; of its own the working directory and the line to this test.
+    assert_eq!(fds.numbers(), [0, 1, 2, 3, 4, 5, 6, 7, 100]);
+    assert!(
+        fds.numbers()
+            .iter()
+            .all(|fd| fds.target(*fd) != Path::new("/dev/zero"))
+    );
+    assert_eq!(puppet.must("inherit"), "3 generation=0");
+    let table = puppet.table();
+    let table: Vec<_> = table
+        .iter()
+        .map(|entry| (entry.fd, &*entry.name, &*entry.address))
+        .collect();
+    assert_eq!(
+        table,
+        [
+            (3, "web", &*address),
+            (4, "local", &*local),
+            (5, "file", "-")
+        ]
+    );
+    let environ = strings(&fs::read(format!("/proc/{pid}/environ")).unwrap());
+    assert!(environ.contains(&format!("LISTEN_PID={pid}").into_bytes()));
+    assert!(environ.contains(&b"A=1".to_vec()));
+    assert_eq!(getpgid(Some(pid)).unwrap(), pid);
+    // It is main from its start on, and ready when it says so.
+    assert_eq!(supervisor.main(), Some(pid));
+    is_idle(&mut supervisor);
+    puppet.must("ready keep");
+    assert_eq!(next(&mut supervisor), Event::Ready(pid));
+    is_idle(&mut supervisor);
+    assert_eq!(ends(&mut supervisor), 128 + 9);
+    assert!(is_reaped(pid));
+    drop((supervisor, puppet, office));
+    assert_eq!(Fds::of_self(), before);
+}
+
+/// By its channel, its NOTIFY_SOCKET, or because it has lived for some time.
+#[test]
+fn program_is_ready_when_it_says_so_or_has_lived_long_enough() {
+    for readiness in [Readiness::Channel, Readiness::Notify, Readiness::After(300)] {
+        let mut site = Site::new();
+        let (mut supervisor, office, address) = site.supervise(options(readiness));
+        let begin = Instant::now();
+        let puppet = comes(&mut supervisor, &office);
+        is_idle(&mut supervisor);
+        match readiness {
+            Readiness::Channel => drop(puppet.must("ready keep")),
+            // That of another process does not count.
+            Readiness::Notify => {
+                let environ = fs::read(format!("/proc/{}/environ", puppet.pid())).unwrap();
+                let environ = strings(&environ);
+                let socket = environ
+                    .iter()
+                    .find(|it| it.starts_with(b"NOTIFY_SOCKET="))
+                    .unwrap();
+                let socket = CString::new(socket.clone()).unwrap();
+                let strings = [&*socket];
+                let notify = gracenet::notify::Notify::new(Environ::new(&strings)).unwrap();
+                notify
+                    .unwrap()
+                    .send(&[gracenet::notify::State::Ready])
+                    .unwrap();
+                wait(&supervisor, Deadline::after_ms(20_000));
+                is_idle(&mut supervisor);
+                puppet.must("notify");
+            }
+            Readiness::After(_) => {}
+        }
+        assert_eq!(next(&mut supervisor), Event::Ready(puppet.pid()));
+        if let Readiness::After(ms) = readiness {
+            assert!(begin.elapsed() >= Duration::from_millis(ms));
+        }
+        let client = TcpStream::connect(&address).unwrap();
+        answers(&puppet, client, "one");
+        is_idle(&mut supervisor);
+        assert_eq!(ends(&mut supervisor), 128 + 9);
+    }
+}
+
+/// The delays double up to the longest, and begin anew with one that has lived for as long as that.
+/// Clients wait in the queue; a new one comes before each start.
+#[test]
+fn program_that_crashes_is_started_again_and_nobody_is_refused() {
+    let mut site = Site::new();
+    let mut options = options(Readiness::Channel);
+    options.back_off_ms = (20, 100);
+    let (mut supervisor, office, address) = site.supervise(options);
+    let mut clients = Vec::new();
+    let mut connect = || clients.push(TcpStream::connect(&address).unwrap());
+    for delay in [20, 40, 80, 100, 100] {
+        connect();
+        let puppet = comes(&mut supervisor, &office);
+        connect();
+        puppet.begin("crash segv");
+        let failure = Failure::Killed(libc::SIGSEGV);
+        let pid = puppet.pid();
+        assert_eq!(next(&mut supervisor), Event::Failed(pid, failure));
+        let begin = Instant::now();
+        assert_eq!(next(&mut supervisor), Event::Restarting(delay));
+        assert_eq!(supervisor.main(), None);
+        assert!(is_reaped(pid));
+        is_idle(&mut supervisor);
+        connect();
+        wait(&supervisor, supervisor.wake_by());
+        assert!(begin.elapsed() >= Duration::from_millis(delay - 1));
+    }
+    let puppet = serves(&mut supervisor, &office);
+    for client in clients {
+        answers(&puppet, client, "at-last");
+    }
+    let limit = Deadline::after_ms(100);
+    while !limit.has_passed() {
+        wait(&supervisor, limit);
+    }
+    puppet.begin("exit 3");
+    let end = Event::Ended(puppet.pid(), Failure::Exited(3));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Restarting(20));
+    serves(&mut supervisor, &office);
+    ends(&mut supervisor);
+}
+
+/// Whether it is started again, and with what status it is over.
+#[test]
+fn program_that_ends_is_started_again_as_it_was_said() {
+    for (restart, end, status) in [
+        (Restart::No, "exit 0", Some(0)),
+        (Restart::No, "exit 7", Some(7)),
+        (Restart::No, "crash segv", Some(128 + libc::SIGSEGV)),
+        (Restart::OnFailure, "exit 0", Some(0)),
+        (Restart::OnFailure, "exit 7", None),
+        (Restart::OnFailure, "crash segv", None),
+        (Restart::Always, "exit 0", None),
+        (Restart::Always, "exit 255", None),
+    ] {
+        let mut site = Site::new();
+        let mut options = options(Readiness::Channel);
+        options.restart = restart;
+        options.back_off_ms = (1, 1);
+        let (mut supervisor, office, _) = site.supervise(options);
+        let puppet = serves(&mut supervisor, &office);
+        puppet.begin(end);
+        assert!(matches!(next(&mut supervisor), Event::Ended(pid, _) if pid == puppet.pid()));
+        match status {
+            Some(status) => {
+                assert_eq!(
+                    next(&mut supervisor),
+                    Event::Done(status),
+                    "{restart:?} {end}"
+                );
+                is_idle(&mut supervisor);
+                assert_eq!(supervisor.restart(), Err(StartError::InProgress));
+            }
+            None => {
+                assert_eq!(
+                    next(&mut supervisor),
+                    Event::Restarting(1),
+                    "{restart:?} {end}"
+                );
+                comes(&mut supervisor, &office);
+                ends(&mut supervisor);
+            }
+        }
+    }
+}
+
+/// As a shell has it: 127 where there is none, 126 where it is no program; and no attempt more.
+#[test]
+fn program_that_cannot_be_executed_is_not_tried_again() {
+    for (command, status) in [(c"/nowhere/program", 127), (c"/etc/passwd", 126)] {
+        let mut site = Site::of(Office::open(), &[command]);
+        let (mut supervisor, ..) = site.supervise(options(Readiness::Channel));
+        assert!(matches!(
+            next(&mut supervisor),
+            Event::NotStarted(StartError::Failed(_))
+        ));
+        assert_eq!(next(&mut supervisor), Event::Done(status));
+    }
+}
+
+/// The new one is ready before the old one is told, which serves whom it has until it ends.
+#[test]
+fn program_is_replaced_and_the_old_one_drained() {
+    let mut site = Site::new();
+    let (mut supervisor, office, address) = site.supervise(options(Readiness::Channel));
+    let mut old = serves(&mut supervisor, &office);
+    for generation in 1..4 {
+        blocks_term(&old);
+        let client = TcpStream::connect(&address).unwrap();
+        let pid = supervisor.restart().unwrap().unwrap();
+        assert_eq!(supervisor.restart(), Err(StartError::InProgress));
+        assert_eq!(supervisor.main(), Some(old.pid()));
+        let new = office.hire();
+        assert_eq!(new.pid(), pid);
+        assert_eq!(new.must("inherit"), format!("1 generation={generation}"));
+        assert_eq!(supervisor.try_next(), None);
+        old.fails("read-signal");
+        new.must("ready keep");
+        assert_eq!(next(&mut supervisor), Event::Ready(pid));
+        assert_eq!(supervisor.main(), Some(pid));
+        assert_eq!(old.must("read-signal"), libc::SIGTERM.to_string());
+        answers(&old, client, "old");
+        let client = TcpStream::connect(&address).unwrap();
+        answers(&new, client, "new");
+        old.begin("exit 0");
+        let end = Event::Ended(old.pid(), Failure::Exited(0));
+        assert_eq!(next(&mut supervisor), end);
+        is_idle(&mut supervisor);
+        old = new;
+    }
+    ends(&mut supervisor);
+}
+
+/// In whatever way it fails: the old one is not told anything, and serves on.
+#[test]
+fn new_program_that_fails_leaves_the_old_one() {
+    let mut site = Site::new();
+    let mut options = options(Readiness::Channel);
+    options.ready_timeout_ms = 2_000;
+    let (mut supervisor, office, address) = site.supervise(options);
+    let old = serves(&mut supervisor, &office);
+    blocks_term(&old);
+    for (order, failure) in [
+        ("exit 0", Failure::Exited(0)),
+        ("exit 9", Failure::Exited(9)),
+        ("crash ill", Failure::Killed(libc::SIGILL)),
+        ("origin", Failure::TimedOut),
+    ] {
+        let pid = supervisor.restart().unwrap().unwrap();
+        let new = inherits(&office, pid);
+        new.begin(order);
+        assert_eq!(next(&mut supervisor), Event::Failed(pid, failure));
+        assert!(is_reaped(pid));
+        is_idle(&mut supervisor);
+        assert_eq!(supervisor.main(), Some(old.pid()));
+        old.fails("read-signal");
+        let client = TcpStream::connect(&address).unwrap();
+        answers(&old, client, "old");
+    }
+    // Had it a good reason, it is told.
+    let pid = supervisor.restart().unwrap().unwrap();
+    let new = inherits(&office, pid);
+    new.must("ready keep");
+    assert_eq!(next(&mut supervisor), Event::Ready(pid));
+    assert_eq!(old.must("read-signal"), libc::SIGTERM.to_string());
+    ends(&mut supervisor);
+}
+
+/// As many as there can be: the next one has to wait until one of them has ended.
+#[test]
+fn no_more_processes_than_there_is_room_for() {
+    let mut site = Site::new();
+    let (mut supervisor, office, _) = site.supervise(options(Readiness::Channel));
+    let mut puppets = vec![serves(&mut supervisor, &office)];
+    while puppets.len() < MOST_PROCESSES {
+        blocks_term(puppets.last().unwrap());
+        let pid = supervisor.restart().unwrap().unwrap();
+        let new = inherits(&office, pid);
+        new.must("ready keep");
+        assert_eq!(next(&mut supervisor), Event::Ready(pid));
+        puppets.push(new);
+    }
+    assert_eq!(supervisor.restart(), Err(StartError::InProgress));
+    let first = puppets.remove(0);
+    first.begin("exit 0");
+    let end = Event::Ended(first.pid(), Failure::Exited(0));
+    assert_eq!(next(&mut supervisor), end);
+    let pid = supervisor.restart().unwrap().unwrap();
+    let new = inherits(&office, pid);
+    new.must("ready keep");
+    assert_eq!(next(&mut supervisor), Event::Ready(pid));
+    ends(&mut supervisor);
+    for puppet in puppets {
+        assert!(is_reaped(puppet.pid()));
+    }
+}
+
+/// Started by the first client, and again by the next one after it has ended.
+#[test]
+fn program_is_started_on_demand() {
+    let mut site = Site::new();
+    let mut options = options(Readiness::Channel);
+    options.on_demand = true;
+    options.back_off_ms = (1, 1);
+    let (mut supervisor, office, address) = site.supervise(options);
+    assert_eq!(next(&mut supervisor), Event::Waiting);
+    assert_eq!(supervisor.restart(), Ok(None));
+    for end in ["exit 0", "exit 0", "crash segv", "exit 0"] {
+        is_idle(&mut supervisor);
+        assert_eq!(supervisor.wake_by(), Deadline::NEVER);
+        let client = TcpStream::connect(&address).unwrap();
+        let puppet = serves(&mut supervisor, &office);
+        answers(&puppet, client, "on-demand");
+        // Nobody else is started for others.
+        let client = TcpStream::connect(&address).unwrap();
+        is_idle(&mut supervisor);
+        answers(&puppet, client, "again");
+        puppet.begin(end);
+        assert!(matches!(next(&mut supervisor), Event::Ended(pid, _) if pid == puppet.pid()));
+        if end != "exit 0" {
+            assert_eq!(next(&mut supervisor), Event::Restarting(1));
+        }
+        assert_eq!(next(&mut supervisor), Event::Waiting);
+    }
+    supervisor.terminate(Signal::TERM);
+    assert_eq!(next(&mut supervisor), Event::Done(0));
+}
+
+/// Case I7. What it ends with by itself, and that it is killed if it does not.
+#[test]
+fn program_is_told_to_end_and_killed_if_it_does_not() {
+    let mut site = Site::new();
+    let mut settings = options(Readiness::Channel);
+    settings.grace_ms = 100;
+    let (mut supervisor, office, _) = site.supervise(settings);
+    let puppet = serves(&mut supervisor, &office);
+    blocks_term(&puppet);
+    let begin = Instant::now();
+    supervisor.terminate(Signal::TERM);
+    is_idle(&mut supervisor);
+    assert_eq!(puppet.must("read-signal"), libc::SIGTERM.to_string());
+    // Again: it is told once more, and gets no more time.
+    supervisor.terminate(Signal::USR1);
+    assert_eq!(puppet.must("read-signal"), libc::SIGUSR1.to_string());
+    let pid = puppet.pid();
+    assert_eq!(next(&mut supervisor), Event::Killing(pid));
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    let end = Event::Ended(pid, Failure::Killed(9));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Done(128 + 9));
+    is_idle(&mut supervisor);
+    drop(supervisor);
+    drop(site);
+
+    for (script, status) in [
+        ("trap 'exit 3' TERM; printf up >&4; read line <&4", 3),
+        ("printf up >&4; read line <&4", 128 + 15),
+    ] {
+        let mut site = Site::of_script(script);
+        let (report, theirs) = report();
+        site.net.insert("report", theirs).unwrap();
+        let (mut supervisor, ..) = site.supervise(options(Readiness::After(0)));
+        let pid = started(&mut supervisor);
+        assert_eq!(next(&mut supervisor), Event::Ready(pid));
+        assert_eq!(hear(&report), "up");
+        supervisor.terminate(Signal::TERM);
+        tell(&report, "\n");
+        assert!(matches!(next(&mut supervisor), Event::Ended(..)));
+        assert_eq!(next(&mut supervisor), Event::Done(status));
+    }
+}
+
+/// Case I7. Its whole group is killed with it.
+#[test]
+fn group_is_killed_with_its_leader() {
+    // The child holds the other end of the report, and has no other reason to end.
+    let script = "trap '' TERM; (printf child >&4; exec cat /dev/zero >/dev/null) & read line <&4";
+    let mut site = Site::of_script(script);
+    let (report, theirs) = report();
+    site.net.insert("report", theirs).unwrap();
+    let mut settings = options(Readiness::After(0));
+    settings.grace_ms = 50;
+    let (mut supervisor, ..) = site.supervise(settings);
+    let pid = started(&mut supervisor);
+    assert_eq!(next(&mut supervisor), Event::Ready(pid));
+    assert_eq!(hear(&report), "child");
+    supervisor.terminate(Signal::TERM);
+    assert_eq!(next(&mut supervisor), Event::Killing(pid));
+    let end = Event::Ended(pid, Failure::Killed(9));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Done(128 + 9));
+    // Nobody but this test has it any more.
+    drop(supervisor);
+    drop(site);
+    ends_here(&report);
+}
+
+/// Nobody else has the other end of it, or will not have it for long.
+fn ends_here(report: &OwnedFd) {
+    util::in_time(report.as_fd(), "the end of all who report");
+    let mut buffer = [0; 8];
+    let received = rustix::net::recv(report, &mut buffer, rustix::net::RecvFlags::DONTWAIT);
+    assert_eq!(received.map(|(length, _)| length), Ok(0));
+}
+
+/// Signals go to the program, or to its group.
+#[test]
+fn signals_are_forwarded() {
+    for group in [false, true] {
+        // The shell waits for its child, and goes on when the signal has come.
+        let script = "trap 'printf leader >&4; kept=1' USR1; \
+            (trap 'printf member >&4; exit' USR1; printf up >&4; \
+             while :; do read line </dev/zero; done) & \
+            while test -z \"$kept\"; do wait; done; read line <&4";
+        let mut site = Site::of_script(script);
+        let (report, theirs) = report();
+        site.net.insert("report", theirs).unwrap();
+        let mut settings = options(Readiness::After(0));
+        settings.signal_group = group;
+        let (mut supervisor, ..) = site.supervise(settings);
+        let pid = started(&mut supervisor);
+        assert_eq!(next(&mut supervisor), Event::Ready(pid));
+        assert_eq!(hear(&report), "up");
+        supervisor.forward(Signal::USR1);
+        let mut heard = vec![hear(&report)];
+        if group {
+            heard.push(hear(&report));
+        }
+        heard.sort();
+        let expected: &[&str] = if group {
+            &["leader", "member"]
+        } else {
+            &["leader"]
+        };
+        assert_eq!(heard, expected);
+        ends(&mut supervisor);
+        let _ = gracenet::init::signal_group(pid, Signal::KILL);
+    }
+}
+
+/// Case D1. In a pid namespace of its own it is pid 1, also in its `LISTEN_PID`.
+#[test]
+fn program_can_have_a_pid_namespace() {
+    let mut site = Site::new();
+    let mut settings = options(Readiness::Notify);
+    settings.pid_namespace = true;
+    settings.grace_ms = 50;
+    let (mut supervisor, office, address) = site.supervise(settings);
+    if !rustix::process::geteuid().is_root() {
+        let refused = next(&mut supervisor);
+        let Event::NotStarted(error) = refused else {
+            panic!("{refused:?}")
+        };
+        assert_eq!(error.to_string(), "clone: os error 1");
+        return;
+    }
+    let puppet = comes(&mut supervisor, &office);
+    assert_eq!(puppet.status("NSpid").split_whitespace().last(), Some("1"));
+    let environ = strings(&fs::read(format!("/proc/{}/environ", puppet.pid())).unwrap());
+    assert!(environ.contains(&b"LISTEN_PID=1".to_vec()));
+    puppet.must("notify");
+    assert_eq!(next(&mut supervisor), Event::Ready(puppet.pid()));
+    let client = TcpStream::connect(&address).unwrap();
+    answers(&puppet, client, "pid-1");
+    // It has no handler, and a pid 1 without one does not end by a signal.
+    supervisor.terminate(Signal::TERM);
+    assert_eq!(next(&mut supervisor), Event::Killing(puppet.pid()));
+    let end = Event::Ended(puppet.pid(), Failure::Killed(9));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Done(128 + 9));
+}
+
+/// Another part of this program waits for any child.
+#[test]
+fn end_that_somebody_else_has_seen_is_an_end() {
+    let mut site = Site::new();
+    let mut options = options(Readiness::Channel);
+    options.back_off_ms = (1, 1);
+    let (mut supervisor, office, _) = site.supervise(options);
+    let puppet = serves(&mut supervisor, &office);
+    kill_process(puppet.pid(), rustix::process::Signal::KILL).unwrap();
+    util::until_gone(puppet.pid());
+    let mut others = Vec::new();
+    supervisor
+        .reap(|pid, exit| others.push((pid, exit)))
+        .unwrap();
+    assert_eq!(others, []);
+    let end = Event::Ended(puppet.pid(), Failure::Killed(9));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Restarting(1));
+    serves(&mut supervisor, &office);
+    ends(&mut supervisor);
+}
