@@ -660,6 +660,8 @@ impl<'a> Supervisor<'a> {
         match self.launch() {
             Ok(pid) => Event::Started(pid),
             Err(error) => {
+                // A client that waits would wake for nothing until the next attempt.
+                self.stop_awaiting();
                 // As a shell has it: found and not executable, or not found.
                 let missing = matches!(error, StartError::Failed(error) if error.is(Errno::NOENT));
                 self.status = if missing { 127 } else { 126 };

@@ -512,6 +512,38 @@ fn program_is_started_on_demand() {
     assert_eq!(next(&mut supervisor), Event::Done(0));
 }
 
+/// A client waits for a program that cannot be started just now: nobody spins until then.
+#[test]
+fn client_waits_for_the_next_attempt() {
+    let office = Office::open();
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("program");
+    fs::copy(program("puppet"), &place).unwrap();
+    let command = [path(&place), path(&office.path())];
+    let mut site = Site::of(office, &[&command[0], &command[1]]);
+    let mut options = options(Readiness::Channel);
+    options.on_demand = true;
+    options.back_off_ms = (200, 200);
+    let (mut supervisor, office, address) = site.supervise(options);
+    assert_eq!(next(&mut supervisor), Event::Waiting);
+    let client = TcpStream::connect(&address).unwrap();
+    let puppet = serves(&mut supervisor, &office);
+    answers(&puppet, client, "one");
+    puppet.begin("exit 0");
+    assert!(matches!(next(&mut supervisor), Event::Ended(..)));
+    assert_eq!(next(&mut supervisor), Event::Waiting);
+    fs::rename(&place, directory.path().join("aside")).unwrap();
+    let client = TcpStream::connect(&address).unwrap();
+    assert!(matches!(next(&mut supervisor), Event::NotStarted(_)));
+    assert_eq!(next(&mut supervisor), Event::Restarting(200));
+    is_idle(&mut supervisor);
+    fs::rename(directory.path().join("aside"), &place).unwrap();
+    assert_eq!(next(&mut supervisor), Event::Waiting);
+    let puppet = serves(&mut supervisor, &office);
+    answers(&puppet, client, "two");
+    ends(&mut supervisor);
+}
+
 /// Case I7. What it ends with by itself, and that it is killed if it does not.
 #[test]
 fn program_is_told_to_end_and_killed_if_it_does_not() {
