@@ -22,10 +22,11 @@ use crate::changes::Changes;
 use crate::environ::Args;
 use crate::error::Error;
 use crate::init::{self, Exit};
-use crate::net::NetView;
+use crate::net::{Entry, NetView};
 use crate::notify::Receiver;
 use crate::program::Program;
 use crate::ready::{Failure, Successor, wait_readable};
+use crate::socket::Kind;
 use crate::spawn::StartError;
 use crate::sys;
 use crate::time::Deadline;
@@ -743,9 +744,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// What is no socket, such as a file, cannot be waited for, and need not.
     fn watch_listeners(&self, watched: bool) {
-        for entry in self.net.iter() {
+        for entry in self.net.iter().filter(can_have_clients) {
             let _ = sys::epoll_watch(sys::lend(&self.epoll), entry.as_fd(), watched);
         }
     }
@@ -754,6 +754,7 @@ impl<'a> Supervisor<'a> {
     fn client_waits(&self) -> bool {
         self.net
             .iter()
+            .filter(can_have_clients)
             .any(|entry| sys::poll([Some(entry.as_fd()), None], Some(0)) == Ok(1))
     }
 
@@ -917,6 +918,11 @@ fn signal(child: &Child, signal: Signal, group: bool) -> Result<(), Error> {
         child.successor.pidfd(),
         signal.as_raw().unsigned_abs(),
     )
+}
+
+/// What else there is, such as a file, can always be read, or is nobody's way in.
+fn can_have_clients(entry: &Entry<'_>) -> bool {
+    matches!(entry.kind(), Ok(Kind::Listener(_) | Kind::Datagram(_)))
 }
 
 /// Its fds wake the supervisor, until they are closed.

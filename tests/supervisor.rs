@@ -512,6 +512,30 @@ fn program_is_started_on_demand() {
     assert_eq!(next(&mut supervisor), Event::Done(0));
 }
 
+/// What is no socket is always readable, and no client.
+#[test]
+fn file_is_no_client() {
+    let mut site = Site::new();
+    let file = File::open("/dev/zero").unwrap();
+    site.net.insert("zero", file.into()).unwrap();
+    let file = tempfile::tempfile().unwrap();
+    site.net.insert("file", file.into()).unwrap();
+    site.net
+        .insert("null", File::open("/dev/null").unwrap().into())
+        .unwrap();
+    // Nor is a socket that cannot have any.
+    let bound = util::bound("tcp", "127.0.0.1:0");
+    site.net.insert("bound", bound).unwrap();
+    let mut options = options(Readiness::Channel);
+    options.on_demand = true;
+    let (mut supervisor, office, address) = site.supervise(options);
+    assert_eq!(next(&mut supervisor), Event::Waiting);
+    is_idle(&mut supervisor);
+    let _client = TcpStream::connect(&address).unwrap();
+    serves(&mut supervisor, &office);
+    ends(&mut supervisor);
+}
+
 /// A client waits for a program that cannot be started just now: nobody spins until then.
 #[test]
 fn client_waits_for_the_next_attempt() {
