@@ -680,6 +680,26 @@ fn signals_are_forwarded() {
     }
 }
 
+/// A program that closes its channel without a word is given a last moment; told to end meanwhile,
+/// it ends, and is not waited for for ever.
+#[test]
+fn program_that_has_closed_its_channel_can_be_told_to_end() {
+    let script =
+        "c=${GRACENET_FD%,*}; eval \"exec $c>&-\"; printf closed >&4; read line <&4; exit 5";
+    let mut site = Site::of_script(script);
+    let (report, theirs) = report();
+    site.net.insert("report", theirs).unwrap();
+    let (mut supervisor, ..) = site.supervise(options(Readiness::Channel));
+    let pid = started(&mut supervisor);
+    assert_eq!(hear(&report), "closed");
+    assert_eq!(supervisor.try_next(), None);
+    supervisor.terminate(Signal::CONT);
+    tell(&report, "\n");
+    let end = Event::Ended(pid, Failure::Exited(5));
+    assert_eq!(next(&mut supervisor), end);
+    assert_eq!(next(&mut supervisor), Event::Done(5));
+}
+
 /// Case D1. In a pid namespace of its own it is pid 1, also in its `LISTEN_PID`.
 #[test]
 fn program_can_have_a_pid_namespace() {
