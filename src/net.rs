@@ -868,6 +868,11 @@ impl NetView {
         self.0.state.successor.as_mut()
     }
 
+    /// As [`successor`](Self::successor).
+    pub(crate) fn started(&self) -> Option<&Successor> {
+        self.0.state.successor.as_ref()
+    }
+
     /// `net.reap(ended)` — waits for every child that has ended, and tells of each but the
     /// successor, which learns of its own end. Never blocks.
     ///

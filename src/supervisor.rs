@@ -333,7 +333,7 @@ impl<'a> Supervisor<'a> {
             Next::Start(at) if at.has_passed() => Some(self.start()),
             Next::Start(_) => None,
             Next::Client => self.client_waits().then(|| self.start()),
-            Next::End => self.children.is_empty().then(|| {
+            Next::End => (self.children.is_empty() && self.canary.is_none()).then(|| {
                 self.next = Next::Over;
                 Event::Done(self.status)
             }),
@@ -354,7 +354,10 @@ impl<'a> Supervisor<'a> {
             };
             earliest = earliest.min(child.successor.wake_by(deadline));
         }
-        earliest.min(self.canary.unwrap_or(Deadline::NEVER))
+        match (self.canary, self.net.started()) {
+            (Some(deadline), Some(canary)) => earliest.min(canary.wake_by(deadline)),
+            _ => earliest,
+        }
     }
 
     /// `supervisor.wait(other)` — waits until there is something to do, or the other fd is readable:

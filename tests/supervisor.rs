@@ -732,6 +732,54 @@ fn program_can_have_a_pid_namespace() {
     assert_eq!(next(&mut supervisor), Event::Done(128 + 9));
 }
 
+/// A new supervisor is tried before it takes the place of this one, which goes on meanwhile and if it
+/// is refused.
+#[test]
+fn canary_is_tried_and_refused() {
+    let mut site = Site::new();
+    let (mut supervisor, office, address) = site.supervise(options(Readiness::Channel));
+    let puppet = serves(&mut supervisor, &office);
+    for (script, outcome) in [
+        ("exit 4", Err(Failure::Exited(4))),
+        ("kill -KILL $$", Err(Failure::Killed(9))),
+        ("printf ready >&$c", Ok(())),
+        (
+            "printf ready >&$c; exec cat /dev/zero >/dev/null",
+            Err(Failure::TimedOut),
+        ),
+    ] {
+        let script = CString::new(format!("c=${{GRACENET_FD%,*}}; {script}")).unwrap();
+        let args = [c"/bin/sh", c"-c", &*script];
+        let changes = Changes::new().path(c"/bin/sh").args(Args::new(&args));
+        let begin = Instant::now();
+        let canary = supervisor.start_canary(&changes).unwrap();
+        let again = supervisor.start_canary(&changes);
+        assert_eq!(again, Err(StartError::InProgress));
+        assert_eq!(supervisor.replace(&changes), StartError::InProgress);
+        let client = TcpStream::connect(&address).unwrap();
+        answers(&puppet, client, "one");
+        assert_eq!(next(&mut supervisor), Event::Canary(outcome));
+        // Not only when the time is over in which it could have become ready.
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        assert!(is_reaped(canary));
+        is_idle(&mut supervisor);
+    }
+    let nowhere = Changes::new().path(c"/nowhere");
+    assert!(supervisor.start_canary(&nowhere).is_err());
+    assert_eq!(
+        supervisor.replace(&nowhere).to_string(),
+        "execve: os error 2"
+    );
+    is_idle(&mut supervisor);
+    assert_eq!(supervisor.main(), Some(puppet.pid()));
+    // One that is still there at the end is not left behind.
+    let args = [c"/bin/sh", c"-c", c"exec cat /dev/zero >/dev/null"];
+    let changes = Changes::new().path(c"/bin/sh").args(Args::new(&args));
+    let canary = supervisor.start_canary(&changes).unwrap();
+    ends(&mut supervisor);
+    assert!(is_reaped(canary));
+}
+
 /// Another part of this program waits for any child.
 #[test]
 fn end_that_somebody_else_has_seen_is_an_end() {
