@@ -524,11 +524,12 @@ impl<'a> Supervisor<'a> {
                     }
                     child.successor.try_wait(Deadline::NEVER)?
                 } else {
+                    let outcome = child.successor.try_wait(deadline);
                     if deadline.has_passed() && child.successor.is_undecided() {
-                        // All of it: it is killed by itself otherwise.
+                        // All of it: by now it is killed, but by itself.
                         let _ = init::signal_group(pid, Signal::KILL);
                     }
-                    child.successor.try_wait(deadline)?
+                    outcome?
                 };
                 match outcome {
                     Ok(()) => Some(self.serves(index)),

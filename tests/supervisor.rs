@@ -283,6 +283,25 @@ fn program_is_ready_when_it_says_so_or_has_lived_long_enough() {
     }
 }
 
+/// One that hangs is killed, with its group; and is started again.
+#[test]
+fn program_that_is_not_ready_in_time_is_killed() {
+    for readiness in [Readiness::Channel, Readiness::Notify] {
+        let mut site = Site::new();
+        let mut options = options(readiness);
+        options.ready_timeout_ms = 50;
+        options.back_off_ms = (1, 10);
+        let (mut supervisor, office, _) = site.supervise(options);
+        let pid = started(&mut supervisor);
+        assert_eq!(next(&mut supervisor), Event::Failed(pid, Failure::TimedOut));
+        assert!(is_reaped(pid));
+        assert_eq!(next(&mut supervisor), Event::Restarting(1));
+        started(&mut supervisor);
+        drop(office);
+        ends(&mut supervisor);
+    }
+}
+
 /// The delays double up to the longest, and begin anew with one that has lived for as long as that.
 /// Clients wait in the queue; a new one comes before each start.
 #[test]
