@@ -6,24 +6,21 @@
 
 mod util;
 
-use std::env;
-use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use gracenet::{Args, Changes, Deadline, Environ, Guard, Net, Program, StartError};
+use gracenet::{Changes, Deadline, Guard, Net, StartError};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use util::{
-    Entry, Fds, Puppet, Start, alone, in_process_of_its_own, in_time, program, strings, until_gone,
-    word,
+    Entry, Fds, Puppet, Start, alone, in_process_of_its_own, in_time, program, strings,
+    this_program, until_gone, word,
 };
 
 /// A puppet that serves on a TCP socket and a unix one and has a file by name, and two programs to be
@@ -472,25 +469,6 @@ fn what_cannot_be_executed_is_not_gone_back_to() {
     let mut fds: Fds = site.puppet.fds();
     fds.forget("line", |fd| fd.number == 100);
     assert!(fds.numbers().len() <= 9, "{fds:?}");
-}
-
-fn leak(string: CString) -> &'static CString {
-    Box::leak(Box::new(string))
-}
-
-/// This very process as a program: the test, with what it was started with.
-fn this_program() -> Program<'static> {
-    let strings = |strings: Vec<OsString>| -> &'static [&'static CStr] {
-        let string = |string: OsString| &**leak(CString::new(string.into_vec()).unwrap());
-        strings.into_iter().map(string).collect::<Vec<_>>().leak()
-    };
-    let variable = |(name, value): (OsString, OsString)| [name, value].join(OsStr::new("="));
-    let args = strings(env::args_os().collect());
-    let environ = strings(env::vars_os().map(variable).collect());
-    let path = CString::new(env::current_exe().unwrap().into_os_string().into_vec());
-    let mut args = args.to_vec();
-    args[0] = leak(path.unwrap());
-    Program::new(Args::new(args.leak()), Environ::new(environ))
 }
 
 /// Replaces this process by the same test once more, which makes its guard and does `act`; then the

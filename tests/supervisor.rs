@@ -1,6 +1,8 @@
 //! A supervisor holds sockets, and programs that serve them come and go: they start and are ready, or
 //! not; they crash, are replaced, end. Clients connect all the while, and never is one refused.
 
+#![allow(unsafe_code)] // Inherited fds.
+
 mod util;
 
 use std::ffi::{CStr, CString};
@@ -13,15 +15,22 @@ use std::rc::Rc;
 use std::sync::MutexGuard;
 use std::time::{Duration, Instant};
 
+use gracenet::init::Exit;
 use gracenet::signal::Signal;
-use gracenet::supervisor::{Event, MOST_PROCESSES, Options, Readiness, Restart, Supervisor};
+use gracenet::supervisor::{
+    Event, MOST_PROCESSES, Options, Readiness, Restart, Supervisor, SupervisorError,
+};
 use gracenet::{
-    Args, Changes, Deadline, Environ, Failure, ListenOptions, Net, Program, StartError,
+    Args, Capsule, CapsuleError, Changes, Deadline, Environ, Failure, ListenOptions, Net, Program,
+    StartError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{FdFlags, fcntl_setfd};
-use rustix::process::{Pid, getpgid, kill_process};
-use util::{Fds, Office, Puppet, alone, hear, is_reaped, path, program, report, strings, tell};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpgid, kill_process, waitid};
+use util::{
+    Fds, Office, Puppet, alone, hear, in_process_of_its_own, is_reaped, path, program, report,
+    strings, tell, this_program,
+};
 
 /// What a supervisor is made of. The first socket is a TCP one.
 struct Site {
@@ -42,19 +51,19 @@ fn leak(strings: &[&CStr]) -> &'static [&'static CStr] {
 impl Site {
     /// That supervises a puppet.
     fn new() -> Site {
+        let alone = alone();
         let office = Office::open();
         let command = [path(&program("puppet")), path(&office.path())];
-        Site::of(office, &[&command[0], &command[1]])
+        Site::of(alone, office, &[&command[0], &command[1]])
     }
 
     /// That supervises a shell, in which the sockets begin at 3.
     fn of_script(script: &str) -> Site {
-        let script = CString::new(script).unwrap();
-        Site::of(Office::open(), &[c"/bin/sh", c"-c", &script])
+        let (alone, script) = (alone(), CString::new(script).unwrap());
+        Site::of(alone, Office::open(), &[c"/bin/sh", c"-c", &script])
     }
 
-    fn of(office: Office, command: &[&CStr]) -> Site {
-        let alone = alone();
+    fn of(alone: MutexGuard<'static, ()>, office: Office, command: &[&CStr]) -> Site {
         let environ = leak(&[c"PATH=/usr/bin:/bin", c"A=1"]);
         let program = Program::new(Args::new(leak(&[c"supervisor"])), Environ::new(environ));
         let mut net = Net::new();
@@ -393,7 +402,7 @@ fn program_that_ends_is_started_again_as_it_was_said() {
 #[test]
 fn program_that_cannot_be_executed_is_not_tried_again() {
     for (command, status) in [(c"/nowhere/program", 127), (c"/etc/passwd", 126)] {
-        let mut site = Site::of(Office::open(), &[command]);
+        let mut site = Site::of(alone(), Office::open(), &[command]);
         let (mut supervisor, ..) = site.supervise(options(Readiness::Channel));
         assert!(matches!(
             next(&mut supervisor),
@@ -558,12 +567,13 @@ fn file_is_no_client() {
 /// A client waits for a program that cannot be started just now: nobody spins until then.
 #[test]
 fn client_waits_for_the_next_attempt() {
+    let alone = alone();
     let office = Office::open();
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().join("program");
     fs::copy(program("puppet"), &place).unwrap();
     let command = [path(&place), path(&office.path())];
-    let mut site = Site::of(office, &[&command[0], &command[1]]);
+    let mut site = Site::of(alone, office, &[&command[0], &command[1]]);
     let mut options = options(Readiness::Channel);
     options.on_demand = true;
     options.back_off_ms = (200, 200);
@@ -635,7 +645,7 @@ fn program_is_told_to_end_and_killed_if_it_does_not() {
 #[test]
 fn group_is_killed_with_its_leader() {
     // The child holds the other end of the report, and has no other reason to end.
-    let script = "trap '' TERM; (printf child >&4; exec cat /dev/zero >/dev/null) & read line <&4";
+    let script = "trap '' TERM; (printf child >&4; exec tail -f /dev/null) & read line <&4";
     let mut site = Site::of_script(script);
     let (report, theirs) = report();
     site.net.insert("report", theirs).unwrap();
@@ -670,8 +680,7 @@ fn signals_are_forwarded() {
     for group in [false, true] {
         // The shell waits for its child, and goes on when the signal has come.
         let script = "trap 'printf leader >&4; kept=1' USR1; \
-            (trap 'printf member >&4; exit' USR1; printf up >&4; \
-             while :; do read line </dev/zero; done) & \
+            (trap 'printf member >&4; exit' USR1; tail -f /dev/null & printf up >&4; wait) & \
             while test -z \"$kept\"; do wait; done; read line <&4";
         let mut site = Site::of_script(script);
         let (report, theirs) = report();
@@ -763,7 +772,7 @@ fn canary_is_tried_and_refused() {
         ("kill -KILL $$", Err(Failure::Killed(9))),
         ("printf ready >&$c", Ok(())),
         (
-            "printf ready >&$c; exec cat /dev/zero >/dev/null",
+            "printf ready >&$c; exec tail -f /dev/null",
             Err(Failure::TimedOut),
         ),
     ] {
@@ -792,7 +801,7 @@ fn canary_is_tried_and_refused() {
     is_idle(&mut supervisor);
     assert_eq!(supervisor.main(), Some(puppet.pid()));
     // One that is still there at the end is not left behind.
-    let args = [c"/bin/sh", c"-c", c"exec cat /dev/zero >/dev/null"];
+    let args = [c"/bin/sh", c"-c", c"exec tail -f /dev/null"];
     let changes = Changes::new().path(c"/bin/sh").args(Args::new(&args));
     let canary = supervisor.start_canary(&changes).unwrap();
     ends(&mut supervisor);
@@ -819,4 +828,210 @@ fn end_that_somebody_else_has_seen_is_an_end() {
     assert_eq!(next(&mut supervisor), Event::Restarting(1));
     serves(&mut supervisor, &office);
     ends(&mut supervisor);
+}
+
+/// Case I5. Processes that others have left behind are waited for, and their ends told; that of the
+/// program is the supervisor's own, however it comes to know of it.
+#[test]
+fn orphans_are_reaped_and_the_program_is_not_taken_for_one() {
+    let name = "orphans_are_reaped_and_the_program_is_not_taken_for_one";
+    in_process_of_its_own(name, |_| {
+        gracenet::init::become_subreaper().unwrap();
+        let script = "i=0; while [ $i -lt 200 ]; do ( (exit 5) & ); i=$((i+1)); done; exit 9";
+        let script = CString::new(script).unwrap();
+        let environ = leak(&[c"PATH=/usr/bin:/bin"]);
+        let program = Program::new(Args::new(&[]), Environ::new(environ));
+        let args = [c"/bin/sh", c"-c", &*script];
+        let mut net: Net<8> = Net::new();
+        let mut options = options(Readiness::After(0));
+        options.restart = Restart::No;
+        let command = Args::new(&args);
+        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        let pid = started(&mut supervisor);
+        let mut orphans = 0;
+        loop {
+            let any = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            match waitid(WaitId::All, any) {
+                Err(errno) => break assert_eq!(errno, Errno::CHILD),
+                Ok(ended) => assert!(ended.is_some()),
+            }
+            let told = |ended, exit| {
+                assert_ne!(ended, pid);
+                assert_eq!(exit, Exit::Exited(5));
+                orphans += 1;
+            };
+            supervisor.reap(told).unwrap();
+        }
+        assert_eq!(orphans, 200);
+        // It may have ended before it was ready, which was at once.
+        let failure = Failure::Exited(9);
+        let ended = [Event::Failed(pid, failure), Event::Ended(pid, failure)];
+        assert!(ended.contains(&next(&mut supervisor)));
+        assert_eq!(next(&mut supervisor), Event::Done(9));
+        // Nobody is left, which is no error.
+        supervisor.reap(|_, _| panic!("there is nobody")).unwrap();
+    });
+}
+
+const PIDS: &str = "GRACENET_TEST_PIDS";
+
+/// Case I6. A supervisor that another takes the place of leaves it its processes: the one that serves
+/// and the one that ends what it has begun. The other gives up, and leaves them to it again.
+#[test]
+fn supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on() {
+    let name = "supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on";
+    in_process_of_its_own(name, |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        let generation = net.generation();
+        assert_eq!(net.was_rolled_back(), generation == 2);
+        let guard = net.guard(&program).unwrap();
+        assert_eq!(guard.is_armed(), generation == 1);
+        let script = c"c=${GRACENET_FD%,*}; trap '' TERM; printf ready >&$c; printf \"$$\" >&4; \
+            read line <&4; exit 6";
+        let args = [c"/bin/sh", c"-c", script];
+        let mut options = options(Readiness::Channel);
+        options.grace_ms = 60_000;
+        options.restart = Restart::No;
+        if generation == 0 {
+            net.listen("tcp", "127.0.0.1:0").unwrap();
+            let (ours, theirs) = report();
+            net.insert("report", theirs).unwrap();
+            net.insert("line", ours).unwrap();
+        }
+        let line = net
+            .iter()
+            .nth(2)
+            .unwrap()
+            .as_fd()
+            .try_clone_to_owned()
+            .unwrap();
+        let image = program.image().unwrap();
+        let command = Args::new(&args);
+        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        if generation == 0 {
+            let old = started(&mut supervisor);
+            assert_eq!(next(&mut supervisor), Event::Ready(old));
+            let new = supervisor.restart().unwrap().unwrap();
+            assert_eq!(next(&mut supervisor), Event::Ready(new));
+            assert_eq!(
+                [hear(&line), hear(&line)],
+                [old, new].map(|pid| pid.to_string())
+            );
+            let pids = CString::new(format!("{PIDS}={old},{new}")).unwrap();
+            let set = [&*pids];
+            let deadline = Deadline::after_ms(60_000);
+            let changes = Changes::new().set(&set).rollback(image.as_fd(), deadline);
+            panic!("not replaced: {}", supervisor.replace(&changes));
+        }
+        let pids = std::env::var(PIDS).unwrap();
+        let pids: Vec<_> = pids
+            .split(',')
+            .map(|pid| pid.parse().ok().and_then(Pid::from_raw))
+            .collect();
+        let [Some(old), Some(new)] = *pids else {
+            panic!("{pids:?}")
+        };
+        assert_eq!(supervisor.main(), Some(new));
+        assert_eq!(supervisor.try_next(), None);
+        // What was left is taken, and goes on to no program.
+        let names: Vec<_> = supervisor
+            .net()
+            .iter()
+            .map(|entry| entry.name().to_string())
+            .collect();
+        assert_eq!(names, ["unknown", "report", "line"]);
+        if generation == 1 {
+            panic!("it gives up");
+        }
+        guard.keep();
+        // They are still its children, of whose ends it learns.
+        tell(&line, "\n");
+        tell(&line, "\n");
+        let mut ended = [next(&mut supervisor), next(&mut supervisor)];
+        let end = |pid| Event::Ended(pid, Failure::Exited(6));
+        if ended[0] != end(old) {
+            ended.reverse();
+        }
+        assert_eq!(ended, [end(old), end(new)]);
+        assert_eq!(next(&mut supervisor), Event::Done(6));
+        assert!(is_reaped(old) && is_reaped(new));
+    });
+}
+
+/// A client that comes while a supervisor waits for one is noticed by the next one; what it has
+/// counted goes on.
+#[test]
+fn supervisor_that_waits_for_a_client_is_replaced() {
+    let name = "supervisor_that_waits_for_a_client_is_replaced";
+    in_process_of_its_own(name, |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        let generation = net.generation();
+        if generation == 0 {
+            net.listen("tcp", "127.0.0.1:0").unwrap();
+        }
+        let address = util::address(&net.duplicate(net.iter().next().unwrap().handle()).unwrap());
+        let args = [c"/bin/sh", c"-c", c"exit 0"];
+        let mut options = options(Readiness::After(0));
+        options.on_demand = true;
+        let command = Args::new(&args);
+        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        if generation == 0 {
+            assert_eq!(next(&mut supervisor), Event::Waiting);
+            panic!("not replaced: {}", supervisor.replace(&Changes::new()));
+        }
+        is_idle(&mut supervisor);
+        let _client = TcpStream::connect(address).unwrap();
+        started(&mut supervisor);
+        ends(&mut supervisor);
+    });
+}
+
+/// What a later version has left cannot be read by this one, which says so; the sockets are there.
+#[test]
+fn state_of_another_version_is_not_guessed_at() {
+    in_process_of_its_own("state_of_another_version_is_not_guessed_at", |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        let null = File::open("/dev/null").unwrap();
+        match net.generation() {
+            generation @ (0 | 1) => {
+                if generation == 0 {
+                    net.listen("tcp", "127.0.0.1:0").unwrap();
+                }
+                let state = Capsule::seal(99, &[b"of the future"]).unwrap();
+                // And then something that is no state at all.
+                let fd = if generation == 0 {
+                    state.as_fd()
+                } else {
+                    null.as_fd()
+                };
+                let lent = [("gracenet.supervisor", fd)];
+                if generation == 1 {
+                    is_refused(&mut net, &program, |why| {
+                        assert!(
+                            matches!(why, SupervisorError::State(CapsuleError::Version { .. })),
+                            "{why:?}"
+                        );
+                    });
+                }
+                let changes = Changes::new().lend(&lent).unwrap();
+                panic!("not replaced: {}", net.replace(&program, &changes));
+            }
+            _ => is_refused(&mut net, &program, |why| {
+                assert_eq!(why, SupervisorError::State(CapsuleError::NoCapsule));
+            }),
+        }
+    });
+}
+
+fn is_refused(net: &mut Net<24>, program: &Program<'_>, check: impl FnOnce(SupervisorError)) {
+    let args = [c"/bin/true"];
+    let refused = Supervisor::new(net, program, Args::new(&args), Options::new());
+    check(refused.map(drop).unwrap_err());
+    assert_eq!(net.len(), 1);
 }

@@ -26,7 +26,7 @@ pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, soc
 pub use tracer::{Leash, Stop, Tracee, call_name};
 pub use witness::{
     Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, is_reaped, path,
-    put_in_place, report, strings, tell, witness, witness_in,
+    put_in_place, report, strings, tell, this_program, witness, witness_in,
 };
 
 /// The static program `name` of tests/programs, which is built first.

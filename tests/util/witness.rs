@@ -3,11 +3,11 @@
 #![allow(unsafe_code)] // alarm.
 
 use std::env;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -280,4 +280,23 @@ pub fn in_process_of_its_own(name: &str, body: impl FnOnce(&Path)) {
         "in a process of its own, {}:\n{out}{err}",
         output.status
     );
+}
+
+fn leak(string: CString) -> &'static CStr {
+    Box::leak(Box::new(string))
+}
+
+/// This very process as a program: the test, with what it was started with.
+pub fn this_program() -> Program<'static> {
+    let strings = |strings: Vec<OsString>| -> &'static [&'static CStr] {
+        let string = |string: OsString| leak(CString::new(string.into_vec()).unwrap());
+        strings.into_iter().map(string).collect::<Vec<_>>().leak()
+    };
+    let variable = |(name, value): (OsString, OsString)| [name, value].join(OsStr::new("="));
+    let args = strings(env::args_os().collect());
+    let environ = strings(env::vars_os().map(variable).collect());
+    let path = CString::new(env::current_exe().unwrap().into_os_string().into_vec());
+    let mut args = args.to_vec();
+    args[0] = leak(path.unwrap());
+    Program::new(Args::new(args.leak()), Environ::new(environ))
 }
