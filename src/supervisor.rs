@@ -535,6 +535,7 @@ impl<'a> Supervisor<'a> {
                     Ok(()) => Some(self.serves(index)),
                     Err(failure) => {
                         self.remove(index, failure);
+                        self.give_terminal_back();
                         Some(Event::Failed(pid, failure))
                     }
                 }
@@ -632,6 +633,17 @@ impl<'a> Supervisor<'a> {
                 failed: failure != Failure::Exited(0),
                 lived_ms: crate::time::monotonic_ms().saturating_sub(since),
             };
+        }
+    }
+
+    /// One that came to nothing had taken it from the one that goes on.
+    fn give_terminal_back(&self) {
+        if let Some(main) = self.main {
+            // From the background, in which this process would be stopped for it.
+            let mask = sys::block_signals(sys::set_of(&[linux_raw_sys::general::SIGTTOU]));
+            // Where there is no terminal, there is nothing to give.
+            let _ = sys::set_foreground(0, raw(main));
+            sys::set_signal_mask(mask);
         }
     }
 

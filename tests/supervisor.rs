@@ -1,7 +1,7 @@
 //! A supervisor holds sockets, and programs that serve them come and go: they start and are ready, or
 //! not; they crash, are replaced, end. Clients connect all the while, and never is one refused.
 
-#![allow(unsafe_code)] // Inherited fds.
+#![allow(unsafe_code)] // Inherited fds; a terminal.
 
 mod util;
 
@@ -9,7 +9,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::MutexGuard;
@@ -26,7 +26,8 @@ use gracenet::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpgid, kill_process, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, getpgid, getpid, kill_process, waitid};
+use rustix::termios::tcgetpgrp;
 use util::{
     Fds, Office, Puppet, alone, hear, in_process_of_its_own, is_reaped, path, program, report,
     strings, tell, this_program,
@@ -1034,4 +1035,54 @@ fn is_refused(net: &mut Net<24>, program: &Program<'_>, check: impl FnOnce(Super
     let refused = Supervisor::new(net, program, Args::new(&args), Options::new());
     check(refused.map(drop).unwrap_err());
     assert_eq!(net.len(), 1);
+}
+
+/// The terminal speaks to the program's group; to the old one again, if the new one fails.
+#[test]
+fn terminal_is_the_programs() {
+    in_process_of_its_own("terminal_is_the_programs", |_| {
+        let slave = terminal();
+        let foreground = || tcgetpgrp(&slave).unwrap();
+        let environ = leak(&[c"PATH=/usr/bin:/bin"]);
+        let program = Program::new(Args::new(&[]), Environ::new(environ));
+        let mut net: Net<24> = Net::new();
+        net.listen("tcp", "127.0.0.1:0").unwrap();
+        let office = Rc::new(Office::open());
+        let command = [path(&util::program("puppet")), path(&office.path())];
+        let command = [&*command[0], &*command[1]];
+        let (command, options) = (Args::new(&command), options(Readiness::Channel));
+        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        assert_eq!(foreground(), getpid());
+        let old = serves(&mut supervisor, &office);
+        assert_eq!(foreground(), old.pid());
+        let pid = supervisor.restart().unwrap().unwrap();
+        let new = inherits(&office, pid);
+        assert_eq!(foreground(), pid);
+        new.begin("exit 1");
+        let failed = Event::Failed(pid, Failure::Exited(1));
+        assert_eq!(next(&mut supervisor), failed);
+        assert_eq!(foreground(), old.pid());
+        ends(&mut supervisor);
+        // And back, which is done from the background.
+        let blocked = gracenet::signal::Signals::new(&[Signal::TTOU]).unwrap();
+        gracenet::init::set_foreground(slave.as_fd(), getpid()).unwrap();
+        assert_eq!(foreground(), getpid());
+        drop(blocked);
+    });
+}
+
+/// A terminal, of which this process is the foreground from now on, with its standard input. Its other
+/// side stays open, as its end would be a hang-up.
+fn terminal() -> OwnedFd {
+    let (mut master, mut slave) = (-1, -1);
+    let none = std::ptr::null_mut();
+    // SAFETY: there is room for two numbers, and nothing else is asked for.
+    let made = unsafe { libc::openpty(&mut master, &mut slave, none, none.cast(), none.cast()) };
+    assert_eq!(made, 0);
+    // SAFETY: made just now, and nobody else's.
+    let slave = unsafe { OwnedFd::from_raw_fd(slave) };
+    rustix::process::setsid().unwrap();
+    rustix::process::ioctl_tiocsctty(&slave).unwrap();
+    rustix::stdio::dup2_stdin(&slave).unwrap();
+    slave
 }
