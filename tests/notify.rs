@@ -551,3 +551,30 @@ fn a_foreign_successor_is_ready_when_it_says_so_as_systemd_wants_it() {
     }
     assert_eq!(Fds::of_self(), before);
 }
+
+/// Only a socket that has its name from the kernel is what another program's receiver was.
+#[test]
+fn receiver_is_made_of_one_and_of_nothing_else() {
+    let _alone = alone();
+    let receiver = Receiver::new().unwrap();
+    let again = Receiver::from_fd(receiver.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    assert_eq!(again.variable(), receiver.variable());
+    drop(receiver);
+    let environ = [again.variable()];
+    let notify = Notify::new(Environ::new(&environ)).unwrap().unwrap();
+    notify.send(&[State::Ready]).unwrap();
+    let mut buffer = [0; 64];
+    assert!(again.receive(&mut buffer).unwrap().unwrap().is_ready());
+
+    let directory = tempfile::tempdir().unwrap();
+    for other in [
+        util::bound("udp", "127.0.0.1:0"),
+        util::bound("udp6", "[::1]:0"),
+        util::bound("unixgram", directory.path().join("notify")),
+        util::bound("unixgram", "@gracenet-notify-by-name"),
+        util::socket("unixgram", rustix::net::AddressFamily::UNIX),
+        std::fs::File::open("/dev/null").unwrap().into(),
+    ] {
+        Receiver::from_fd(other).map(drop).unwrap_err();
+    }
+}

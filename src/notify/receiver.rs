@@ -92,10 +92,13 @@ impl Receiver {
     pub fn from_fd(socket: OwnedFd) -> Result<Receiver, Error> {
         let fd = sys::lend(&socket);
         let mut bytes = AddressBytes::new();
-        // A family, a NUL, and the digits.
-        let digits = bytes.local(fd)?.get(3..).and_then(<[u8]>::first_chunk);
-        let Some(digits) = digits.copied() else {
-            return Err(Error::new(Operation::Getsockname, Errno::INVAL));
+        let no_such = Error::new(Operation::Getsockname, Errno::INVAL);
+        let (family, name) = bytes.local(fd)?.split_first_chunk().ok_or(no_such)?;
+        // A NUL, and the digits.
+        let digits = name.split_first().filter(|(first, _)| **first == 0);
+        let digits = digits.and_then(|(_, digits)| digits.try_into().ok());
+        let Some(digits) = digits.filter(|_| u16::from_ne_bytes(*family) == AF_UNIX as u16) else {
+            return Err(no_such);
         };
         let mut variable = [0; VARIABLE];
         if let Some((name, rest)) = variable.split_first_chunk_mut() {
