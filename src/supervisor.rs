@@ -674,11 +674,11 @@ impl<'a> Supervisor<'a> {
 
     /// Starts the program where none runs.
     fn start(&mut self) -> Event {
+        // Whatever comes of it: who waits would wake this for nothing until the next attempt.
+        self.stop_awaiting();
         match self.launch() {
             Ok(pid) => Event::Started(pid),
             Err(error) => {
-                // A client that waits would wake for nothing until the next attempt.
-                self.stop_awaiting();
                 // As a shell has it: found and not executable, or not found.
                 let missing = matches!(error, StartError::Failed(error) if error.is(Errno::NOENT));
                 self.status = if missing { 127 } else { 126 };
@@ -700,8 +700,6 @@ impl<'a> Supervisor<'a> {
         if self.is_starting() || self.children.is_full() {
             return Err(StartError::InProgress);
         }
-        // Whatever comes of it: who waits would wake this until then.
-        self.stop_awaiting();
         let mut set = Vec::<_, 1>::new();
         if let Some(receiver) = &self.receiver {
             let _ = set.push(receiver.variable());
