@@ -845,9 +845,12 @@ impl<'a> Supervisor<'a> {
         self.proven = status >> 32 != 0;
         self.next = match next {
             NEXT_START => Next::Start(Deadline::from_ns(at)),
-            NEXT_CLIENT => Next::Start(Deadline::from_ns(0)),
             _ => Next::Nothing,
         };
+        if next == NEXT_CLIENT {
+            // Said by the last one.
+            let _ = self.await_client();
+        }
         for [pid, flags, kill_at, since] in records {
             let channel = match flags & CHILD_HAS_CHANNEL {
                 0 => None,
