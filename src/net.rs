@@ -694,7 +694,7 @@ impl NetView {
     /// successor that makes [`Signals`](crate::signal::Signals) of the same ones loses none; so do
     /// those that have a handler. Successors of the successor get the mask of the start again. In a
     /// [foreign](Changes::foreign) program all is as at the start, but signals that have a handler
-    /// here are blocked, and those that are ignored here still are.
+    /// here or wait are blocked, and those that are ignored here still are.
     ///
     /// Every other thread of this process ends. A new thread with fds of its own executes the
     /// program, so that this one's are also gone: record locks of fcntl(2), while flock(2) stays;

@@ -754,11 +754,13 @@ fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Started, StartError
     let mut report = 0;
     plan.report = &raw mut report;
     let mask = sys::set_signal_mask(!0);
-    if !foreign {
+    plan.mask = match foreign {
         // What comes from now on waits for the new program, which has this mask of the start
         // told to it.
-        plan.mask = mask;
-    }
+        false => mask,
+        // What waits already would do what it does by default, to this program.
+        true => plan.mask | mask & sys::pending_signals(),
+    };
     plan.death_signal = sys::death_signal();
     let cloned = clone_thread(plan);
     sys::set_signal_mask(mask);

@@ -231,6 +231,21 @@ fn signals_wait_for_the_new_program() {
     assert_eq!(blocked(next.pid()), at_start);
 }
 
+/// Case G6. A foreign program is to have the mask of the start; when there is none, this one still
+/// reads what had come, and does not end by it.
+#[test]
+fn signals_outlive_a_foreign_program_that_cannot_be_executed() {
+    let puppet = Start::new().run();
+    puppet.must("signals");
+    for signal in [Signal::USR1, Signal::TERM] {
+        kill_process(puppet.pid(), signal).unwrap();
+        assert_eq!(puppet.fails("replace-by-nothing"), "execve: os error 2");
+        let read = puppet.must("read-signal");
+        assert_eq!(read, signal.as_raw().to_string());
+    }
+    puppet.exit();
+}
+
 /// Replaces the process of a test by a shell, which says what the harness waits for when it is the
 /// only thread and finds nothing but its standard streams, one socket, the channel, and the folder
 /// in which it reads that.

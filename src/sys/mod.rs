@@ -310,6 +310,15 @@ pub(crate) fn discard_signals(set: SigSet) {
     }
 }
 
+/// rt_sigpending(): those that wait and are blocked.
+pub(crate) fn pending_signals() -> SigSet {
+    let mut set: SigSet = 0;
+    let at = &raw mut set as usize;
+    // SAFETY: the set is writable, of the size given.
+    unsafe { arch::syscall2(raw::__NR_rt_sigpending as usize, at, size_of::<SigSet>()) };
+    set
+}
+
 /// rt_sigaction(signal, action): the disposition until now, which stays when `new` is none.
 ///
 /// # Safety

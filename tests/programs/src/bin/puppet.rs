@@ -375,6 +375,11 @@ impl Puppet<'_> {
                 Ok(None) => return failed(answer, &"nobody asks"),
                 Err(error) => return failed(answer, &error),
             },
+            b"replace-by-nothing" => {
+                let changes = Changes::new().foreign().path(c"/no/such/program");
+                let error = self.net.replace(&self.program, &changes);
+                return failed(answer, &error);
+            }
             b"signals" => match Signals::new(&[Signal::USR1, Signal::TERM]) {
                 Ok(signals) => self.signals = Some(signals),
                 Err(error) => return failed(answer, &error),
