@@ -916,12 +916,10 @@ fn supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on() {
             assert_eq!(next(&mut supervisor), Event::Ready(old));
             let new = supervisor.restart().unwrap().unwrap();
             assert_eq!(next(&mut supervisor), Event::Ready(new));
-            // Each says so when it comes to it.
-            let mut heard = [hear(&line), hear(&line)];
-            let mut expected = [old, new].map(|pid| pid.to_string());
-            heard.sort_unstable();
-            expected.sort_unstable();
-            assert_eq!(heard, expected);
+            assert_eq!(
+                [hear(&line), hear(&line)],
+                [old, new].map(|pid| pid.to_string())
+            );
             let pids = CString::new(format!("{PIDS}={old},{new}")).unwrap();
             let set = [&*pids];
             let deadline = Deadline::after_ms(60_000);
