@@ -38,6 +38,7 @@ struct Programs {
     init: PathBuf,
     httpd: PathBuf,
     ward: PathBuf,
+    turncoat: PathBuf,
     /// Where they are made of.
     checkout: PathBuf,
 }
@@ -54,6 +55,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         init: workspace.build_release("gracenet-init", "gracenet-init")?,
         httpd: workspace.build_httpd()?,
         ward: workspace.build_release("gracenet-test-programs", "ward")?,
+        turncoat: workspace.build_release("gracenet-test-programs", "turncoat")?,
         checkout: workspace.root.clone(),
     };
     let runtimes = match options.runtimes.as_slice() {

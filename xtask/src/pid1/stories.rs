@@ -176,7 +176,7 @@ fn a_new_program_that_fails(place: &Place<'_>) -> Result<Figures> {
     Ok(figures)
 }
 
-/// It shows that before it takes the place of the one that runs.
+/// One shows that before it takes the place of the one that runs, another one when it has taken it.
 fn a_new_init_that_fails(place: &Place<'_>) -> Result<Figures> {
     let container = start(place)?;
     let load = load(&container)?;
@@ -184,10 +184,15 @@ fn a_new_init_that_fails(place: &Place<'_>) -> Result<Figures> {
     container.signal(Signal::USR2)?;
     let why = container.until(0, words::NOT_REPLACED)?;
     load.goes_on()?;
+    container.deploy(&place.programs.turncoat, INIT)?;
+    container.signal(Signal::USR2)?;
+    container.until(0, words::ROLLED_BACK)?;
+    load.goes_on()?;
     container.deploy(&place.programs.init, INIT)?;
     container.signal(Signal::USR2)?;
-    container.until(0, &format!("{}1", words::TAKEN_OVER))?;
-    let figures = load.end(why)?;
+    container.until(0, words::TAKEN_OVER)?;
+    ensure!(container.children()?.len() == 1, "a canary is left");
+    let figures = load.end(format!("{why}; rolled back"))?;
     finish(container)?;
     Ok(figures)
 }

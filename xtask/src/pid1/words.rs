@@ -7,6 +7,8 @@ pub(crate) const READY: &str = "ready ";
 pub(crate) const KILLING: &str = "killing ";
 /// And the number of the image, which was the first.
 pub(crate) const TAKEN_OVER: &str = "taken over in place, generation ";
+/// And the number of the image that has come back.
+pub(crate) const ROLLED_BACK: &str = "rolled back, generation ";
 /// And why, of itself.
 pub(crate) const NOT_REPLACED: &str = "not replaced: ";
 /// And milliseconds.
