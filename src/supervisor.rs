@@ -469,10 +469,13 @@ impl<'a> Supervisor<'a> {
     /// `supervisor.replace(changes)` — [replaces](NetView::replace) this program in its own place by
     /// a new supervisor, which goes on with the processes of this one. Returns only when that fails.
     ///
-    /// Not while a process is becoming ready, nor when all are to end
-    /// ([`StartError::InProgress`]). What is [lent](Changes::lend) is the supervisor's own.
+    /// Not while a process is becoming ready, nor when all are to end, nor when one has ended of which
+    /// there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is the supervisor's own.
     pub fn replace(&mut self, changes: &Changes<'_>) -> StartError {
         let is_settled = matches!(self.next, Next::Nothing | Next::Start(_) | Next::Client);
+        // What it has ended with would be lost.
+        let has_ended = |child: &mut Child| child.successor.has_failed();
+        let is_settled = is_settled && !self.children.iter_mut().any(has_ended);
         if self.is_starting() || self.canary.is_some() || !is_settled {
             return StartError::InProgress;
         }

@@ -9,11 +9,16 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, kill_process_group, setrlimit};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group,
+    setrlimit, waitid,
+};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use util::{init, line, program, until_gone};
 
@@ -504,7 +509,10 @@ struct Logged {
 
 impl Logged {
     fn start(options: &[&str], words: &[&str]) -> Logged {
-        let mut command = ours(options).command(words);
+        Logged::spawn(&mut ours(options).command(words))
+    }
+
+    fn spawn(command: &mut Command) -> Logged {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let log = child.stderr.take().unwrap();
         Logged { child, log }
@@ -565,4 +573,57 @@ fn program_is_started_again_as_often_as_was_asked_for() {
         let mut logged = Logged::start(&["--restart", restart], &words);
         assert_eq!(logged.status(), Some(status));
     }
+}
+
+/// What a supervisor knows of its program's end is not lost when a canary has ended at the same time.
+#[test]
+fn program_that_ends_beside_a_canary_has_its_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let [place, real, gate, socket] =
+        ["init", "real", "gate", "socket"].map(|name| folder.path().join(name));
+    fs::copy(init(), &place).unwrap();
+    fs::copy(init(), &real).unwrap();
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let option = format!("local=unix:{}", socket.display());
+    let mut command = Command::new(&place);
+    command.args([
+        "--socket",
+        &option,
+        "--ready",
+        "1",
+        "--",
+        &ward(),
+        "hear",
+        "1",
+    ]);
+    let mut logged = Logged::spawn(&mut command);
+    let pid = Pid::from_child(&logged.child);
+    let ready = logged.until("]: ready ");
+    let program = Pid::from_raw(ready.parse().unwrap()).unwrap();
+
+    // A build that waits until it may go on.
+    let script = format!(
+        "#!/bin/sh\nread x <{}\nexec {} \"$@\"\n",
+        gate.display(),
+        real.display()
+    );
+    let beside = folder.path().join("beside");
+    fs::write(&beside, script).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&beside, &place).unwrap();
+    kill_process(pid, Signal::USR2).unwrap();
+    until_children(pid, 2, "a canary");
+    let canary = children(pid).into_iter().find(|it| *it != program).unwrap();
+
+    // Both end while it cannot look.
+    kill_process(pid, Signal::STOP).unwrap();
+    let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(pid), options).unwrap();
+    fs::write(&gate, "\n").unwrap();
+    until_gone(canary);
+    kill_process(program, Signal::USR1).unwrap();
+    until_gone(program);
+    kill_process(pid, Signal::CONT).unwrap();
+    assert_eq!(logged.until(" exited with status "), "0");
+    assert_eq!(logged.status(), Some(0));
 }
