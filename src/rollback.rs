@@ -307,6 +307,8 @@ extern "C" fn crashed(signal: c_int) {
             unsafe { restore_handlers(room) };
             crash_again(signal as u32);
         }
+        // SAFETY: as above, and nothing is unblocked before.
+        unsafe { Later::go_on_if_here(later(room)) };
         // SAFETY: as above.
         let watch = unsafe { watch(room) };
         if watch.go() {

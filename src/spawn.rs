@@ -493,6 +493,7 @@ impl<'a> Start<'a> {
                 Some(_) => self.close_from() as c_int - 1,
                 None => -1,
             },
+            discarded: 0,
             ignored: self.at_start.ignored,
             leads_group: self.changes.group,
             namespaces: self.changes.namespaces,
@@ -839,6 +840,8 @@ pub(crate) unsafe fn arm(
         plan.in_place = true;
         // Those of the thread are its own.
         plan.shares_files = false;
+        // A crash that waits was for the program that is given up.
+        plan.discarded = sys::CRASHES;
         // As they were when the program began whose place it takes.
         plan.mask = sys::current_signal_mask();
         plan.death_signal = sys::death_signal();
@@ -878,6 +881,22 @@ impl Later {
         let watch: *const Watch = later.wrapping_byte_add(offset_of!(Later, watch)).cast();
         // SAFETY: 1. is the caller's duty; what is written to it is atomic.
         unsafe { &*watch }
+    }
+
+    /// Executes the program in a handler that has interrupted the thread, if that is what runs here.
+    ///
+    /// # Safety
+    ///
+    /// 1. `later` was [armed](arm), and the handler is for a signal that is blocked until all is
+    ///    prepared.
+    pub(crate) unsafe fn go_on_if_here(later: *const Later) {
+        let here = 0_u8;
+        let stack = later as usize + offset_of!(Later, stack);
+        if (&raw const here as usize).wrapping_sub(stack) < size_of::<Stack>() {
+            let plan = later.wrapping_byte_add(offset_of!(Later, plan)).cast();
+            // SAFETY: 1. is the caller's duty.
+            unsafe { child::go_on(plan) }
+        }
     }
 
     /// Why the program was not executed, once the thread has ended.

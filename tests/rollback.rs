@@ -6,12 +6,15 @@
 
 mod util;
 
+use std::env;
 use std::fs::{self, File};
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::TcpStream;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -721,4 +724,56 @@ fn crash_that_waits_is_not_the_old_programs() {
         site.puppet.begin("roll-back");
         site.is_back(generation, &looks, clients);
     }
+}
+
+/// Somebody sends one crash after the other, while the old program is executed. One that comes when its
+/// handlers are gone kills it, as it would at any other time; but none makes it wait for itself.
+#[test]
+fn crashes_that_are_sent_do_not_make_it_hang() {
+    const ALONE: &str = "GRACENET_TEST_DIRECTORY";
+    let name = "crashes_that_are_sent_do_not_make_it_hang";
+    if env::var_os(ALONE).is_none() {
+        let _alone = alone();
+        let mut gone_back = 0;
+        for _ in 0..20 {
+            let mut test = Command::new(env::current_exe().unwrap());
+            let output = test
+                .args(["--exact", name])
+                .env(ALONE, "/")
+                .output()
+                .unwrap();
+            gone_back += u32::from(output.status.success());
+            let killed = output.status.signal() == Some(libc::SIGABRT);
+            assert!(output.status.success() || killed, "{output:?}");
+        }
+        assert!(gone_back > 0);
+        return;
+    }
+    guarded(name, |guard| {
+        let tid = |entry: std::io::Result<fs::DirEntry>| -> i32 {
+            entry
+                .unwrap()
+                .file_name()
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
+        // The last one that was made.
+        let waiting = fs::read_dir("/proc/self/task")
+            .unwrap()
+            .map(tid)
+            .max()
+            .unwrap();
+        for _ in 0..2 {
+            std::thread::spawn(move || {
+                loop {
+                    let pid = std::process::id();
+                    // SAFETY: numbers; what it does is what this is about.
+                    unsafe { libc::syscall(libc::SYS_tgkill, pid, waiting, libc::SIGABRT) };
+                }
+            });
+        }
+        panic!("not rolled back: {}", guard.roll_back());
+    });
 }

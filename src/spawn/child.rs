@@ -45,6 +45,8 @@ pub(super) struct Plan {
     pub(super) executable: c_int,
     /// Bit n: there is nothing at fd n that survives an execve.
     pub(super) missing_stdio: u32,
+    /// Signals that are none of the successor's, and do not wait for it.
+    pub(super) discarded: SigSet,
     /// Which of [`KEPT`] are ignored, a bit for each.
     pub(super) ignored: u8,
     /// It gets a process group of its own, and the terminal.
@@ -204,8 +206,6 @@ pub(super) unsafe extern "C" fn run_later(watch: *mut c_void) -> ! {
     let watch = unsafe { &*watch.cast::<Watch>() };
     sys::tell_end_of_thread(&watch.thread);
     if watch.wait() == GO {
-        // A crash that waits was for the program that is given up.
-        sys::discard_signals(sys::CRASHES);
         // SAFETY: 1. and 2. are the caller's duties.
         unsafe { run(watch.plan.cast_mut().cast()) }
     }
@@ -279,15 +279,8 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         if plan.death_signal != 0 {
             sys::set_death_signal(plan.death_signal);
         }
-        // Handlers are everybody's, and end by themselves. None may run on the small stack, nor may
-        // a signal that has one be lost or do what it does by default. Those of a crash do not come
-        // by themselves, and blocked they would be nobody's to handle in the successor either.
-        for signal in 1..=sys::SIGNALS {
-            let bit = sys::set_of(&[signal]) & !sys::CRASHES;
-            if bit != 0 && sys::disposition(signal) == sys::Disposition::Handled {
-                mask |= bit;
-            }
-        }
+        // Handlers are everybody's, and end by themselves.
+        mask = mask_in_place(plan);
     } else {
         if !plan.handlers_cleared {
             for signal in 1..=sys::SIGNALS {
@@ -306,8 +299,6 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
             unsafe { sys::set_disposition(signal, ignore)? };
         }
     }
-    // A signal that arrives from here on does what it does by default, to this process alone.
-    sys::set_signal_mask(mask);
 
     let pid = sys::getpid();
     for digits in plan.pids {
@@ -316,6 +307,13 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
             unsafe { write_pid(digits, pid) };
         }
     }
+
+    if plan.discarded != 0 {
+        sys::discard_signals(plan.discarded);
+    }
+    // Last, as a handler goes on from here. A signal that arrives from here on does what it does by
+    // default, to this process alone.
+    sys::set_signal_mask(mask);
     Ok(())
 }
 
@@ -333,6 +331,39 @@ unsafe fn close_from(first: u32, limit: u32) {
             unsafe { sys::close(fd as c_int) };
         }
     }
+}
+
+/// Where no handler may run on the small stack, nor may a signal that has one be lost or do what it
+/// does by default. Those of a crash do not come by themselves, and blocked they would be nobody's
+/// to handle in the successor either.
+fn mask_in_place(plan: &Plan) -> SigSet {
+    let mut mask = plan.mask;
+    for signal in 1..=sys::SIGNALS {
+        let bit = sys::set_of(&[signal]) & !sys::CRASHES;
+        if bit != 0 && sys::disposition(signal) == sys::Disposition::Handled {
+            mask |= bit;
+        }
+    }
+    mask
+}
+
+/// In a handler for a signal of a crash that somebody has sent, and that has interrupted
+/// [`run_later`] when all was prepared: executes the program, which has these signals blocked then.
+///
+/// # Safety
+///
+/// 1. As for [`run`] in place.
+pub(super) unsafe fn go_on(plan: *const Plan) -> ! {
+    // SAFETY: 1. is the caller's duty; nobody writes to the plan.
+    let plan = unsafe { &*plan };
+    sys::set_signal_mask(mask_in_place(plan) | sys::CRASHES);
+    // SAFETY: 1. is the caller's duty.
+    let error = unsafe { execute(plan) };
+    // SAFETY: the report is valid, by 1. Volatile: the reader is another thread.
+    unsafe { plan.report.write_volatile(error.to_word()) };
+    // SAFETY: the table is this thread's own, in which nobody owns anything.
+    unsafe { close_before_the_end(plan) };
+    sys::exit_thread()
 }
 
 /// Puts something harmless at `fd`, of which nothing would be left, as the lowest that is free:
