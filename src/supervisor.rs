@@ -661,15 +661,14 @@ impl<'a> Supervisor<'a> {
             self.next = Next::End;
             return self.try_next();
         }
-        let (first, most) = self.options.back_off_ms;
+        let (_, most) = self.options.back_off_ms;
         if lived_ms >= most || !failed {
             self.failures = 0;
         }
         if !failed && self.options.on_demand {
             return self.await_client();
         }
-        let doubled = first.checked_shl(self.failures.min(32)).unwrap_or(most);
-        let delay = doubled.min(most);
+        let delay = delay_ms(self.options.back_off_ms, self.failures);
         self.failures = self.failures.saturating_add(1);
         self.next = Next::Start(Deadline::after_ms(delay));
         Some(Event::Restarting(delay))
@@ -924,6 +923,11 @@ fn bytes_mut(records: &mut [Record]) -> &mut [u8] {
     unsafe { core::slice::from_raw_parts_mut(at, size) }
 }
 
+/// How long a start is put off after so many failures in a row.
+fn delay_ms((first, most): (u64, u64), failures: u32) -> u64 {
+    first.saturating_mul(1 << failures.min(63)).min(most)
+}
+
 fn raw(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
@@ -951,5 +955,28 @@ fn watch(epoll: &OwnedFd, successor: &Successor, channel: bool) {
     for fd in fds.into_iter().flatten() {
         // Without it, it is looked at every 10 ms, or when SIGCHLD comes.
         let _ = sys::epoll_watch(sys::lend(epoll), fd, true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_longest() {
+        let after = |failures| delay_ms((100, 5_000), failures);
+        assert_eq!(
+            [0, 1, 2, 5, 6, 7].map(after),
+            [100, 200, 400, 3_200, 5_000, 5_000]
+        );
+        for failures in [31, 32, 33, 63, 64, u32::MAX] {
+            assert_eq!(after(failures), 5_000);
+            assert_eq!(delay_ms((0, 5_000), failures), 0);
+            assert_eq!(delay_ms((5, 3), failures), 3);
+            // A day, and up to a month of them.
+            let (day, month) = (86_400_000, 2_592_000_000);
+            assert_eq!(delay_ms((day, month), failures), month);
+            assert_eq!(delay_ms((1 << 40, u64::MAX), failures.max(32)), u64::MAX);
+        }
     }
 }
