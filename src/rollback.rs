@@ -43,7 +43,16 @@ use crate::time::Deadline;
 /// loader finds a library missing, it is no program that does so), that exits by itself, or that is
 /// killed by SIGKILL, by the kernel for want of memory, or by one of the above while it blocks it or
 /// has a handler of its own for it. That is what a [canary](crate::NetView::start_canary) is for: it
-/// finds out before. Nor is undone what this program has done to files, or to other processes.
+/// finds out before. Nor is undone what this program has done to files, or to other processes; a
+/// timer that it has set (alarm(2)) goes on, as across any execve. A stack that overflows is
+/// handled in the thread that has made the guard, and in those that have a stack for handlers.
+///
+/// The old program is executed from the file that it was, though its path may name another by now; a
+/// file that was written over is not the old program any more. Signals for which this program has
+/// a handler by then are blocked in it, as in any program that [replaces](crate::NetView::replace)
+/// another; those of a crash that wait are thrown away.
+///
+/// A process that this one forks off has no guard, though it has the memory of one.
 ///
 /// Elsewhere a guard does nothing.
 ///
