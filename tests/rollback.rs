@@ -241,6 +241,51 @@ fn what_hangs_is_gone_back_from_when_its_time_is_over() {
     }
 }
 
+/// Whether it is kept or its time is over first, it is one of the two, and there is nothing in between.
+#[test]
+fn deadline_and_keep_are_never_both() {
+    let mut site = Site::new();
+    let (mut kept, mut gone_back) = (0, 0);
+    // Later and later, up to where it is too late, and around there again and again.
+    let mut delay = 0_usize;
+    for _ in 0..60 {
+        let generation = site.generation();
+        let clients = site.clients();
+        site.puppet
+            .begin(&format!("replace rollback=20 path={}", word(&site.new)));
+        site.puppet.comes_again();
+        let mut orders = vec!["origin"; delay];
+        orders.splice(0..0, ["inherit", "guard"]);
+        orders.push("keep");
+        if orders
+            .iter()
+            .all(|order| site.puppet.ask_once(order).is_some())
+        {
+            delay += 1 + delay / 4;
+            kept += 1;
+            assert_eq!(site.puppet.exe(), site.new);
+            assert_eq!(site.puppet.status("Threads"), "1");
+            assert_eq!(site.generation(), generation + 1);
+            // The next one goes back to this.
+            std::mem::swap(&mut site.old, &mut site.new);
+        } else {
+            delay -= delay / 3;
+            gone_back += 1;
+            assert_eq!(site.puppet.exe(), site.old);
+            site.puppet.must("inherit");
+            let origin = format!("generation={} rolled-back", generation + 2);
+            assert_eq!(site.puppet.must("origin"), origin);
+        }
+        site.claims();
+        site.puppet.must("ready");
+        site.serves(clients);
+    }
+    assert!(
+        kept > 0 && gone_back > 0,
+        "kept {kept} times, gone back from {gone_back} times"
+    );
+}
+
 /// Even if it had no time at all.
 #[test]
 fn what_is_late_when_it_begins_is_gone_back_from() {

@@ -453,6 +453,24 @@ impl Puppet {
         self.orders = orders;
     }
 
+    /// The answer to an order, unless it becomes another program meanwhile, or that one's order has
+    /// not been read.
+    pub fn ask_once(&mut self, order: &str) -> Option<Result<String, String>> {
+        if send(&self.orders, order.as_bytes(), SendFlags::NOSIGNAL).is_ok() {
+            in_time(
+                self.orders.as_fd(),
+                &format!("an answer to `{order}`, or none"),
+            );
+            let mut end = [0];
+            let peek = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            if recv(&self.orders, &mut end, peek).is_ok_and(|(length, _)| length > 0) {
+                return Some(self.answer(order));
+            }
+        }
+        self.comes_again();
+        None
+    }
+
     /// Readable when it has ended.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
