@@ -469,8 +469,9 @@ impl<'a> Supervisor<'a> {
     /// `supervisor.replace(changes)` — [replaces](NetView::replace) this program in its own place by
     /// a new supervisor, which goes on with the processes of this one. Returns only when that fails.
     ///
-    /// Not while a process is becoming ready, nor when all are to end, nor when one has ended of which
-    /// there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is the supervisor's own.
+    /// Not while a process is becoming ready, nor when all are to end, nor when one has ended of
+    /// which there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is
+    /// the supervisor's own.
     pub fn replace(&mut self, changes: &Changes<'_>) -> StartError {
         let is_settled = matches!(self.next, Next::Nothing | Next::Start(_) | Next::Client);
         // What it has ended with would be lost.
@@ -846,13 +847,10 @@ impl<'a> Supervisor<'a> {
         self.status = status as u32 as i32;
         self.proven = status >> 32 != 0;
         self.next = match next {
-            NEXT_START => Next::Start(Deadline::from_ns(at)),
+            // One that waits for a client is to say so again.
+            NEXT_START | NEXT_CLIENT => Next::Start(Deadline::from_ns(at)),
             _ => Next::Nothing,
         };
-        if next == NEXT_CLIENT {
-            // Said by the last one.
-            let _ = self.await_client();
-        }
         for [pid, flags, kill_at, since] in records {
             let channel = match flags & CHILD_HAS_CHANNEL {
                 0 => None,
