@@ -4,12 +4,12 @@
 
 mod util;
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
@@ -22,8 +22,8 @@ use rustix::net::getsockname;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use util::seccomp;
 use util::{
-    Done, Fds, Predecessor, Puppet, Start, copy_witness, in_process_of_its_own, in_time, program,
-    strings,
+    Done, Fds, Predecessor, Puppet, Start, copy_witness, in_process_of_its_own, in_time, path,
+    program, strings,
 };
 
 fn proc(pid: Pid, name: &str) -> Vec<Vec<u8>> {
@@ -416,4 +416,96 @@ fn it_still_ends_with_its_parent() {
     let mut server = parent.join().unwrap();
     util::until_gone(Pid::from_child(&server.child));
     assert_eq!(server.child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
+/// Replaces the process of a test by a shell that says what the harness waits for, if `script` is true.
+fn by_a_shell_that_is(
+    name: &str,
+    script: &str,
+    replace: impl FnOnce(&Path, &mut Predecessor, &[&CStr]) -> StartError,
+) {
+    in_process_of_its_own(name, |directory| {
+        std::env::set_current_dir(directory).unwrap();
+        let script = CString::new(format!("{script} && echo 1 passed")).unwrap();
+        let mut predecessor = Predecessor::with_sockets();
+        let why = replace(directory, &mut predecessor, &[c"-c", &script]);
+        panic!("not replaced: {why}");
+    });
+}
+
+/// Case F2, F4. A path is looked up where this process was started, and anew at each attempt.
+#[test]
+fn relative_path_is_that_of_the_start() {
+    let name = "relative_path_is_that_of_the_start";
+    by_a_shell_that_is(name, "test -e mark", |directory, predecessor, rest| {
+        let args = [[c"current/program"].as_slice(), rest].concat();
+        let program = Program::new(Args::new(&args), Environ::new(&[]));
+        File::create("mark").unwrap();
+        for release in ["first", "second"] {
+            fs::create_dir(release).unwrap();
+        }
+        fs::write("first/program", "no program").unwrap();
+        fs::set_permissions("first/program", fs::Permissions::from_mode(0o755)).unwrap();
+        symlink("/bin/sh", "second/program").unwrap();
+        symlink("first", "current").unwrap();
+        std::env::set_current_dir("/").unwrap();
+        let error = predecessor.net.replace(&program, &Changes::new());
+        assert_eq!(error.to_string(), "execve: os error 8");
+        symlink("second", directory.join("next")).unwrap();
+        fs::rename(directory.join("next"), directory.join("current")).unwrap();
+        predecessor.net.replace(&program, &Changes::new())
+    });
+}
+
+/// Case F5.
+#[test]
+fn name_without_a_slash_is_searched_in_path() {
+    let name = "name_without_a_slash_is_searched_in_path";
+    by_a_shell_that_is(name, "true", |directory, predecessor, rest| {
+        let args = [[c"found-in-path"].as_slice(), rest].concat();
+        symlink("/bin/sh", "found-in-path").unwrap();
+        let path = format!("PATH=/nowhere:/etc/passwd:{}:/bin", directory.display());
+        let path = CString::new(path).unwrap();
+        let environ = [&*path];
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let elsewhere = Program::new(Args::new(&args), Environ::new(&[c"PATH=/nowhere:/etc"]));
+        let error = predecessor.net.replace(&elsewhere, &Changes::new());
+        assert_eq!(error.to_string(), "execve: os error 2");
+        predecessor.net.replace(&program, &Changes::new())
+    });
+}
+
+/// Case F7.
+#[test]
+fn working_directory_may_be_gone() {
+    let name = "working_directory_may_be_gone";
+    by_a_shell_that_is(name, "true", |directory, predecessor, rest| {
+        let args = [[c"/bin/sh"].as_slice(), rest].concat();
+        fs::create_dir("gone").unwrap();
+        std::env::set_current_dir("gone").unwrap();
+        let program = Program::new(Args::new(&args), Environ::new(&[]));
+        fs::remove_dir(directory.join("gone")).unwrap();
+        predecessor.net.replace(&program, &Changes::new())
+    });
+}
+
+/// Case F3, F8. What was opened is what runs, whatever its path names by then; and by its path it is
+/// what is there now.
+#[test]
+fn what_is_open_is_what_is_executed() {
+    let name = "what_is_open_is_what_is_executed";
+    by_a_shell_that_is(name, "true", |directory, predecessor, rest| {
+        let place = path(&directory.join("program"));
+        let args = [[&*place].as_slice(), rest].concat();
+        fs::copy("/bin/sh", "program").unwrap();
+        let program = Program::new(Args::new(&args), Environ::new(&[]));
+        let shell = File::open("program").unwrap();
+        fs::write("other", "no program").unwrap();
+        fs::set_permissions("other", fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename("other", "program").unwrap();
+        let error = predecessor.net.replace(&program, &Changes::new());
+        assert_eq!(error.to_string(), "execve: os error 8");
+        let changes = Changes::new().executable(shell.as_fd());
+        predecessor.net.replace(&program, &changes)
+    });
 }

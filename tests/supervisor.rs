@@ -1086,3 +1086,21 @@ fn terminal() -> OwnedFd {
     rustix::stdio::dup2_stdin(&slave).unwrap();
     slave
 }
+
+/// kill(-1) would be everybody: pid 1 leads no group of which that could be said.
+#[test]
+fn group_of_pid_1_is_not_everybody() {
+    let error = gracenet::init::signal_group(Pid::INIT, Signal::KILL).unwrap_err();
+    assert_eq!(error.to_string(), "kill: os error 3");
+}
+
+#[test]
+fn status_is_as_a_shell_has_it() {
+    let ends = [
+        Exit::Exited(0),
+        Exit::Exited(255),
+        Exit::Killed(9),
+        Exit::Killed(64),
+    ];
+    assert_eq!(ends.map(Exit::status), [0, 255, 137, 192]);
+}
