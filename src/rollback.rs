@@ -159,7 +159,7 @@ impl<'a> Guard<'a> {
     }
 
     /// `guard.keep()` — this program stays: the old one is forgotten, and what the guard has taken is
-    /// given back.
+    /// given back. Handlers that this program has set meanwhile stay.
     ///
     /// Does not return when the deadline passes at that very moment.
     pub fn keep(mut self) {
@@ -298,11 +298,11 @@ unsafe fn set_handlers(room: *mut Room) {
 unsafe fn restore_handlers(room: *mut Room) {
     for (signal, before) in handlers(room) {
         // SAFETY: 1. is the caller's duty.
-        unsafe { sys::restore_handler(signal, before) };
+        unsafe { sys::restore_handler(signal, crashed, before) };
     }
     // SAFETY: 1. is the caller's duty.
     if unsafe { has_handler_stack(room).read() } {
-        sys::no_handler_stack();
+        sys::no_handler_stack(handler_stack(room));
     }
 }
 

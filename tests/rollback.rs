@@ -663,6 +663,46 @@ fn handlers_are_as_they_were_when_a_guard_is_kept() {
     });
 }
 
+/// Handlers that the program has made since, and its stack for them, are its own and stay.
+#[test]
+fn handlers_that_were_made_since_stay_when_a_guard_is_kept() {
+    let name = "handlers_that_were_made_since_stay_when_a_guard_is_kept";
+    extern "C" fn reporter(_: i32) {}
+    in_process_of_its_own(name, |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<4> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        if net.generation() == 0 {
+            let image = program.image().unwrap();
+            let changes = Changes::new().rollback(image.as_fd(), Deadline::after_ms(60_000));
+            panic!("not replaced: {}", net.replace(&program, &changes));
+        }
+        let set_stack = |memory: *mut u8, flags, size| {
+            let stack = libc::stack_t {
+                ss_sp: memory.cast(),
+                ss_flags: flags,
+                ss_size: size,
+            };
+            // SAFETY: memory that stays, or none.
+            let set = unsafe { libc::sigaltstack(&stack, std::ptr::null_mut()) };
+            assert_eq!(set, 0);
+        };
+        // So that the guard has one to bring.
+        set_stack(std::ptr::null_mut(), libc::SS_DISABLE, 0);
+        let before = handlers();
+        let guard = net.guard(&program).unwrap();
+        let memory = vec![0_u8; 65_536].leak();
+        set_stack(memory.as_mut_ptr(), 0, memory.len());
+        let reporter = reporter as *const () as libc::sighandler_t;
+        // SAFETY: it does nothing.
+        unsafe { libc::signal(libc::SIGSEGV, reporter) };
+        guard.keep();
+        let mut expected = before.0;
+        expected[5] = reporter;
+        assert_eq!(handlers(), (expected, (memory.as_ptr() as usize, 0)));
+    });
+}
+
 /// A process that was forked off is another one: it ends as it would without a guard, which is none
 /// of its business, and the guard is not its to decide.
 #[test]

@@ -382,14 +382,23 @@ pub(crate) unsafe fn set_handler(signal: u32, handler: extern "C" fn(c_int), bef
     let _ = unsafe { calls::rt_sigaction(signal, &raw const new as usize, before as usize) };
 }
 
-/// rt_sigaction(signal, before).
+/// rt_sigaction(signal, before), unless another handler than this one has been set since.
 ///
 /// # Safety
 ///
 /// 1. `before` was written by [`set_handler`] for this signal.
-pub(crate) unsafe fn restore_handler(signal: u32, before: *const Handler) {
-    // SAFETY: 1. is the caller's duty.
-    let _ = unsafe { calls::rt_sigaction(signal, before as usize, 0) };
+pub(crate) unsafe fn restore_handler(
+    signal: u32,
+    handler: extern "C" fn(c_int),
+    before: *const Handler,
+) {
+    let mut now = Sigaction::new(false);
+    // SAFETY: `now` is writable, and nothing is changed.
+    let _ = unsafe { calls::rt_sigaction(signal, 0, &raw mut now as usize) };
+    if now.handler == handler as usize {
+        // SAFETY: 1. is the caller's duty.
+        let _ = unsafe { calls::rt_sigaction(signal, before as usize, 0) };
+    }
 }
 
 /// sigaltstack(stack), unless this thread has one: whether it has this one now.
@@ -413,15 +422,20 @@ pub(crate) unsafe fn set_handler_stack(stack: *mut c_void, size: usize) -> bool 
     unsafe { calls::sigaltstack(&raw const new as usize, 0) }.is_ok()
 }
 
-/// sigaltstack(SS_DISABLE).
-pub(crate) fn no_handler_stack() {
+/// sigaltstack(SS_DISABLE), unless this thread has got another stack since.
+pub(crate) fn no_handler_stack(stack: *mut c_void) {
     let none = raw::stack_t {
         ss_sp: core::ptr::null_mut(),
         ss_flags: raw::SS_DISABLE as c_int,
         ss_size: 0,
     };
-    // SAFETY: no memory is given.
-    let _ = unsafe { calls::sigaltstack(&raw const none as usize, 0) };
+    let mut now = none;
+    // SAFETY: `now` is writable.
+    let _ = unsafe { calls::sigaltstack(0, &raw mut now as usize) };
+    if now.ss_sp == stack {
+        // SAFETY: no memory is given.
+        let _ = unsafe { calls::sigaltstack(&raw const none as usize, 0) };
+    }
 }
 
 /// clock_gettime(CLOCK_MONOTONIC) in nanoseconds.
