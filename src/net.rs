@@ -659,6 +659,8 @@ impl NetView {
     ) -> Result<&mut Successor, StartError> {
         let mut changes = *changes;
         changes.canary = true;
+        // One without a channel would serve, and stay.
+        changes.foreign = false;
         self.start_process_with(program, &changes)
     }
 
@@ -774,7 +776,8 @@ impl NetView {
     /// [ready](Self::ready). Elsewhere one that does nothing.
     ///
     /// Make it right behind [`Net::inherit`], before a signal is blocked and before anything is
-    /// claimed: what is in the table now is what the old program gets.
+    /// claimed: what is in the table now is what the old program gets. The strings of the program
+    /// live as long as the process, as those that the kernel left do.
     ///
     /// # Errors
     ///
@@ -783,7 +786,7 @@ impl NetView {
     /// # Examples
     ///
     /// ```no_run
-    /// # fn f(mut net: gracenet::Net<8>, program: &gracenet::Program<'_>) -> Result<(), Box<dyn core::error::Error>> {
+    /// # fn f(mut net: gracenet::Net<8>, program: &gracenet::Program<'static>) -> Result<(), Box<dyn core::error::Error>> {
     /// let guard = net.guard(program)?;
     /// let web = net.listen("tcp", ":8080")?; // an error goes back to the old program
     /// let admin = net.listen("unix", "/run/app/admin.sock")?;
@@ -793,7 +796,7 @@ impl NetView {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn guard<'p>(&mut self, program: &Program<'p>) -> Result<Guard<'p>, StartError> {
+    pub fn guard(&mut self, program: &Program<'static>) -> Result<Guard, StartError> {
         let Table { state, slots } = &mut self.0;
         let Some((image, deadline)) = state.rollback.take() else {
             return Ok(Guard::NONE);

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)] // Memory that a thread and signal handlers use; the handlers.
 
 use core::ffi::{c_int, c_void};
-use core::marker::PhantomData;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -62,9 +61,8 @@ use crate::time::Deadline;
 /// single thread (unshare(CLONE_NEWUSER)) fail, and setuid(2) does not reach it.
 #[derive(Debug)]
 #[must_use = "a guard that is dropped goes back to the old program"]
-pub struct Guard<'a> {
+pub struct Guard {
     room: Option<NonNull<Room>>,
-    program: PhantomData<&'a Program<'a>>,
 }
 
 /// Enough for a handler with all of the registers that there are.
@@ -85,23 +83,20 @@ struct Room {
 /// Where the handlers find it. There can be only one at a time: signals are the process'.
 static ARMED: AtomicPtr<Room> = AtomicPtr::new(ptr::null_mut());
 
-impl<'a> Guard<'a> {
+impl Guard {
     /// A guard that does nothing.
-    pub(crate) const NONE: Guard<'a> = Guard {
-        room: None,
-        program: PhantomData,
-    };
+    pub(crate) const NONE: Guard = Guard { room: None };
 
     /// Arms it.
     #[inline(never)]
     pub(crate) fn new(
-        program: &Program<'a>,
+        program: &Program<'static>,
         at_start: &AtStart,
         generation: u32,
         sockets: &[Slot],
         image: BorrowedFd<'_>,
         deadline: Deadline,
-    ) -> Result<Guard<'a>, StartError> {
+    ) -> Result<Guard, StartError> {
         let told = Told {
             generation: generation.saturating_add(1),
             rolled_back: true,
@@ -149,7 +144,6 @@ impl<'a> Guard<'a> {
         unsafe { set_handlers(room) };
         Ok(Guard {
             room: NonNull::new(room),
-            program: PhantomData,
         })
     }
 
@@ -206,7 +200,7 @@ impl<'a> Guard<'a> {
 }
 
 /// Goes back to the old program.
-impl Drop for Guard<'_> {
+impl Drop for Guard {
     fn drop(&mut self) {
         if self.room.is_some() {
             self.go_back();

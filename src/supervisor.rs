@@ -317,6 +317,10 @@ impl<'a> Supervisor<'a> {
     /// To be called until it says `None`, whenever this is readable, at [`wake_by`](Self::wake_by),
     /// and after every other call.
     pub fn try_next(&mut self) -> Option<Event> {
+        // The processes are another's.
+        if self.net.is_canary() {
+            return None;
+        }
         self.hear();
         if let Some(event) = self.look_after_canary() {
             return Some(event);
@@ -847,10 +851,13 @@ impl<'a> Supervisor<'a> {
         self.status = status as u32 as i32;
         self.proven = status >> 32 != 0;
         self.next = match next {
-            // One that waits for a client is to say so again.
-            NEXT_START | NEXT_CLIENT => Next::Start(Deadline::from_ns(at)),
+            NEXT_START => Next::Start(Deadline::from_ns(at)),
             _ => Next::Nothing,
         };
+        if next == NEXT_CLIENT {
+            // The last one has said so.
+            let _ = self.await_client();
+        }
         for [pid, flags, kill_at, since] in records {
             let channel = match flags & CHILD_HAS_CHANNEL {
                 0 => None,

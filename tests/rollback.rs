@@ -521,7 +521,7 @@ fn what_cannot_be_executed_is_not_gone_back_to() {
 
 /// Replaces this process by the same test once more, which makes its guard and does `act`; then the
 /// test is there a third time, rolled back, and has passed, unless the guard was kept.
-fn guarded(name: &str, act: impl FnOnce(Guard<'static>)) {
+fn guarded(name: &str, act: impl FnOnce(Guard)) {
     in_process_of_its_own(name, |_| {
         let program = this_program();
         // SAFETY: what was passed is nobody's yet.

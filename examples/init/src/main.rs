@@ -128,7 +128,7 @@ fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<usize, Reas
 /// What does not change.
 struct This<'a> {
     log: Log,
-    program: &'a Program<'a>,
+    program: &'a Program<'static>,
     reader: &'a Reader<'a>,
 }
 

@@ -180,15 +180,15 @@ fn standard(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-struct Puppet<'a> {
-    program: Program<'a>,
+struct Puppet {
+    program: Program<'static>,
     net: Net<CAPACITY>,
     handles: Vec<Handle, 64>,
     signals: Option<Signals>,
-    guard: Option<Guard<'a>>,
+    guard: Option<Guard>,
 }
 
-impl Puppet<'_> {
+impl Puppet {
     /// Does what `line` says and answers; the exit status, if it was `exit`.
     fn obey(&mut self, line: &[u8], answer: &mut Answer) -> Result<Option<i32>, Wrong> {
         let mut words = line
