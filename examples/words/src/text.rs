@@ -130,7 +130,8 @@ impl List {
         self.words().nth(place).unwrap_or_default()
     }
 
-    pub(crate) fn words(self) -> impl Iterator<Item = &'static [u8]> {
+    /// `list.words()` — All of them, in their order.
+    pub fn words(self) -> impl Iterator<Item = &'static [u8]> {
         self.0.as_bytes().split(|&byte| byte == b',')
     }
 }
