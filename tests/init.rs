@@ -14,12 +14,14 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group,
     setrlimit, waitid,
 };
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use tempfile::TempDir;
 use util::{init, line, program, until_gone};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -575,55 +577,108 @@ fn program_is_started_again_as_often_as_was_asked_for() {
     }
 }
 
+/// A canary that waits until it may go on, of an init that waits for it, in front of a ward that hears
+/// one signal.
+struct Canary {
+    folder: TempDir,
+    logged: Logged,
+    pid: Pid,
+    program: Pid,
+    canary: Pid,
+    gate: File,
+}
+
+impl Canary {
+    fn start() -> Canary {
+        let folder = tempfile::tempdir().unwrap();
+        let [place, real, gate, socket] =
+            ["init", "real", "gate", "socket"].map(|name| folder.path().join(name));
+        fs::copy(init(), &place).unwrap();
+        fs::copy(init(), &real).unwrap();
+        mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let option = format!("local=unix:{}", socket.display());
+        let mut command = Command::new(&place);
+        command.args(["--socket", &option, "--ready", "1", "--"]);
+        let mut logged = Logged::spawn(command.args([&*ward(), "hear", "1"]));
+        let pid = Pid::from_child(&logged.child);
+        let ready = logged.until("]: ready ");
+        let program = Pid::from_raw(ready.parse().unwrap()).unwrap();
+
+        let script = format!(
+            "#!/bin/sh\nread x <{}\nexec {} \"$@\"\n",
+            gate.display(),
+            real.display()
+        );
+        deploy(script.as_bytes(), &place);
+        kill_process(pid, Signal::USR2).unwrap();
+        let gate = open_with_reader(&gate);
+        let canary = children(pid).into_iter().find(|it| *it != program).unwrap();
+        Canary {
+            folder,
+            logged,
+            pid,
+            program,
+            canary,
+            gate,
+        }
+    }
+
+    /// The canary goes on.
+    fn let_go(&mut self) {
+        self.gate.write_all(b"\n").unwrap();
+    }
+}
+
+/// A FIFO, once somebody waits at its other end.
+fn open_with_reader(path: &Path) -> File {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        match open(path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(gate) => return File::from(gate),
+            Err(error) => assert_eq!(error, Errno::NXIO),
+        }
+        assert!(Instant::now() < limit, "waited 20 s for a reader");
+        std::thread::yield_now();
+    }
+}
+
+/// Puts a program in the place of another.
+fn deploy(program: &[u8], place: &Path) {
+    let beside = place.with_extension("new");
+    fs::write(&beside, program).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&beside, place).unwrap();
+}
+
 /// What a supervisor knows of its program's end is not lost when a canary has ended at the same time.
 #[test]
 fn program_that_ends_beside_a_canary_has_its_status() {
-    let folder = tempfile::tempdir().unwrap();
-    let [place, real, gate, socket] =
-        ["init", "real", "gate", "socket"].map(|name| folder.path().join(name));
-    fs::copy(init(), &place).unwrap();
-    fs::copy(init(), &real).unwrap();
-    mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).unwrap();
-    let option = format!("local=unix:{}", socket.display());
-    let mut command = Command::new(&place);
-    command.args([
-        "--socket",
-        &option,
-        "--ready",
-        "1",
-        "--",
-        &ward(),
-        "hear",
-        "1",
-    ]);
-    let mut logged = Logged::spawn(&mut command);
-    let pid = Pid::from_child(&logged.child);
-    let ready = logged.until("]: ready ");
-    let program = Pid::from_raw(ready.parse().unwrap()).unwrap();
-
-    // A build that waits until it may go on.
-    let script = format!(
-        "#!/bin/sh\nread x <{}\nexec {} \"$@\"\n",
-        gate.display(),
-        real.display()
-    );
-    let beside = folder.path().join("beside");
-    fs::write(&beside, script).unwrap();
-    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(&beside, &place).unwrap();
-    kill_process(pid, Signal::USR2).unwrap();
-    until_children(pid, 2, "a canary");
-    let canary = children(pid).into_iter().find(|it| *it != program).unwrap();
-
+    let mut test = Canary::start();
     // Both end while it cannot look.
-    kill_process(pid, Signal::STOP).unwrap();
+    kill_process(test.pid, Signal::STOP).unwrap();
     let options = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
-    waitid(WaitId::Pid(pid), options).unwrap();
-    fs::write(&gate, "\n").unwrap();
-    until_gone(canary);
-    kill_process(program, Signal::USR1).unwrap();
-    until_gone(program);
-    kill_process(pid, Signal::CONT).unwrap();
-    assert_eq!(logged.until(" exited with status "), "0");
-    assert_eq!(logged.status(), Some(0));
+    waitid(WaitId::Pid(test.pid), options).unwrap();
+    test.let_go();
+    until_gone(test.canary);
+    kill_process(test.program, Signal::USR1).unwrap();
+    until_gone(test.program);
+    kill_process(test.pid, Signal::CONT).unwrap();
+    assert_eq!(test.logged.until(" exited with status "), "0");
+    assert_eq!(test.logged.status(), Some(0));
+}
+
+/// What comes into its place after the canary was started has a canary of its own.
+#[test]
+fn what_the_canary_was_not_does_not_run() {
+    let mut test = Canary::start();
+    let bad = fs::read(program("ward")).unwrap();
+    deploy(&bad, &test.folder.path().join("init"));
+    test.let_go();
+    assert_eq!(
+        test.logged.until("]: not replaced: "),
+        "exited with status 2"
+    );
+    assert_eq!(children(test.pid), [test.program]);
+    kill_process(test.program, Signal::USR1).unwrap();
+    assert_eq!(test.logged.status(), Some(0));
 }

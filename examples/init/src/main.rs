@@ -200,6 +200,7 @@ impl This<'_> {
             supervisor: &mut supervisor,
             machine: Machine::PowerOff,
             wants_replacement: false,
+            tried: [0; 4],
         }
         .run()
     }
@@ -213,6 +214,8 @@ struct Loop<'l, 'a> {
     machine: Machine,
     /// As soon as no program is becoming ready.
     wants_replacement: bool,
+    /// What was there when the canary was started.
+    tried: [u64; 4],
 }
 
 impl Loop<'_, '_> {
@@ -286,6 +289,7 @@ impl Loop<'_, '_> {
 
     /// The new program first shows that it could take this one's place.
     fn start_canary(&mut self) {
+        self.tried = self.image();
         match self.supervisor.start_canary(&Changes::new()) {
             Ok(_) => self.wants_replacement = false,
             // Later, when it is decided what becomes of the program.
@@ -298,6 +302,11 @@ impl Loop<'_, '_> {
     }
 
     fn replace(&mut self) {
+        // What has come since then was not tried, and there might be no way back from it.
+        if self.image() != self.tried {
+            self.wants_replacement = true;
+            return;
+        }
         let image = match self.this.program.image() {
             Ok(image) => image,
             Err(error) => return self.not_replaced(error.into()),
@@ -310,6 +319,12 @@ impl Loop<'_, '_> {
             StartError::InProgress => self.wants_replacement = true,
             error => self.not_replaced(error),
         }
+    }
+
+    /// What the path of this program names now.
+    fn image(&self) -> [u64; 4] {
+        let path = self.this.program.path();
+        path.map_or([0; 4], sys::identity)
     }
 
     fn not_replaced(&self, why: StartError) {

@@ -5,12 +5,13 @@
 #![allow(unsafe_code)]
 
 use core::ffi::CStr;
+use core::mem::MaybeUninit;
 
 use linux_raw_sys::errno::EBADF;
 use linux_raw_sys::general::{
     __NR_dup, __NR_faccessat, __NR_fcntl, __NR_getpgid, __NR_getpid, __NR_getsid, __NR_ioctl,
-    __NR_mkdirat, __NR_mount, __NR_openat, __NR_socket, __NR_write, AT_FDCWD, F_GETFD, O_CLOEXEC,
-    O_NOCTTY, O_RDWR,
+    __NR_mkdirat, __NR_mount, __NR_openat, __NR_socket, __NR_statx, __NR_write, AT_FDCWD, F_GETFD,
+    O_CLOEXEC, O_NOCTTY, O_RDWR, STATX_BASIC_STATS, statx,
 };
 use linux_raw_sys::ioctl::{SIOCGIFFLAGS, SIOCSIFFLAGS};
 use linux_raw_sys::net::{AF_INET, SOCK_DGRAM};
@@ -72,6 +73,24 @@ pub(crate) fn open(path: &CStr) -> Result<u32, u32> {
 pub(crate) fn duplicate(number: usize) -> Result<u32, u32> {
     // SAFETY: it makes a new fd.
     unsafe { call(__NR_dup, number, 0, 0, 0, 0) }
+}
+
+/// `statx(AT_FDCWD, path, STATX_BASIC_STATS)` — Which file it is, and since when it is as it is; zeros
+/// where there is none.
+pub(crate) fn identity(path: &CStr) -> [u64; 4] {
+    let mut file = MaybeUninit::<statx>::zeroed();
+    let path = path.as_ptr().addr();
+    let (mask, at) = (STATX_BASIC_STATS as usize, file.as_mut_ptr().addr());
+    // SAFETY: a C string; the kernel writes one structure.
+    let _ = unsafe { call(__NR_statx, AT_FDCWD as usize, path, 0, mask, at) };
+    // SAFETY: numbers, all of which are zeros or the kernel's.
+    let file = unsafe { file.assume_init_ref() };
+    [
+        u64::from(file.stx_dev_major) << 32 | u64::from(file.stx_dev_minor),
+        file.stx_ino,
+        file.stx_ctime.tv_sec as u64,
+        file.stx_ctime.tv_nsec.into(),
+    ]
 }
 
 /// `faccessat(AT_FDCWD, path, F_OK)` — Whether there is something.
