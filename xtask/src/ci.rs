@@ -148,9 +148,13 @@ fn lints(workspace: &Workspace) -> Vec<Command> {
         command.args(package).args(DENY);
         commands.push(command);
     }
-    let mut for_systemd = workspace.cargo(["clippy", "-p", "gracenet-httpd"]);
-    for_systemd.args(["--features", "systemd"]).args(DENY);
-    commands.push(for_systemd);
+    // What these two can tell a manager.
+    for features in [["gracenet-httpd", "systemd"], ["gracenet-init", "notify"]] {
+        let [package, feature] = features;
+        let mut for_manager = workspace.cargo(["clippy", "-p", package]);
+        for_manager.args(["--features", feature]).args(DENY);
+        commands.push(for_manager);
+    }
     for program in workspace.programs() {
         // Its tests one by one: a program without std has no test harness, and
         // `--all-targets` would ask for one.
