@@ -11,7 +11,7 @@ use crate::story::Figures;
 
 /// Where the commands are, and in which folder of the machine they are given.
 const HEADING: &str = "Under systemd";
-const CHECKOUT: &str = "/root/gracenet";
+const CHECKOUT: &str = "/srv/gracenet";
 
 /// What has been done here, and not in the machine, which has no toolchain.
 const BUILD: &str = "cargo build --release -p gracenet-httpd --features systemd";

@@ -370,6 +370,9 @@ fn served(program: &Program<'_>, report: &mut Report<'_>) -> Result<(), Why> {
         return Err(because(failure));
     }
     equal(successor.wait_ready(deadline), Ok(()))?;
+    // As long as it lives, which it does until it has been seen.
+    let again = net.start_process_with(program, &changes).map(drop);
+    equal(again, Err(StartError::InProgress))?;
     report::seen(&reports)?;
     for client in clients.iter().flatten() {
         let mut buffer = [MaybeUninit::uninit(); 16];
@@ -377,8 +380,6 @@ fn served(program: &Program<'_>, report: &mut Report<'_>) -> Result<(), Why> {
         let received = recv(client, buffer.as_mut_slice(), RecvFlags::DONTWAIT);
         equal(&*received.map_err(because)?.0.0, PING)?;
     }
-    let again = net.start_process_with(program, &changes).map(drop);
-    equal(again, Err(StartError::InProgress))?;
     report.relay(&reports, deadline)?;
     let unlinked = net.close_and_unlink(file).map_err(because);
     net.retire();
