@@ -917,7 +917,7 @@ impl NetView {
 
     fn room(&self) -> Result<(), ListenError> {
         if self.0.slots.is_full() {
-            return Err(ListenError::Full(self.capacity()));
+            return Err(ListenError::Full(self.capacity() as u32));
         }
         Ok(())
     }

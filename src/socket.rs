@@ -116,10 +116,13 @@ pub enum ListenError {
     /// The name cannot be passed to a successor: at which byte.
     Name(NameError),
     /// The table is full: its capacity.
-    Full(usize),
+    Full(u32),
     /// A system call failed.
     Failed(Error),
 }
+
+// So that it fits into a register, and a result with it.
+const _: () = assert!(size_of::<ListenError>() == 8);
 
 impl From<AddressError> for ListenError {
     fn from(error: AddressError) -> Self {
@@ -158,17 +161,17 @@ impl core::error::Error for ListenError {}
 /// A name that `LISTEN_FDNAMES` cannot carry.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NameError {
-    at: usize,
+    at: u32,
 }
 
 impl NameError {
     pub(crate) fn check(name: &[u8]) -> Result<(), NameError> {
-        check_name(name).map_err(|at| NameError { at })
+        check_name(name).map_err(|at| NameError { at: at as u32 })
     }
 
     /// The first byte that cannot be carried, or the length up to which it can.
     pub const fn at(&self) -> usize {
-        self.at
+        self.at as usize
     }
 }
 

@@ -51,12 +51,16 @@ pub enum StartError {
     FdLimit(u32),
     /// The fd of the socket at this place of the table was closed behind the table's back, and
     /// may be another file by now.
-    NotOurs(usize),
+    NotOurs(u32),
     /// A system call failed, here or in the successor before its execve was done.
     Failed(Error),
     /// The successor was gone before its execve was done, and said nothing.
     Vanished,
 }
+
+// So that it fits into two registers, and a result with it.
+const _: () = assert!(size_of::<StartError>() == 8);
+const _: () = assert!(size_of::<Result<Pid, StartError>>() == 8);
 
 impl From<Error> for StartError {
     fn from(error: Error) -> StartError {
@@ -66,7 +70,7 @@ impl From<Error> for StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (text, number) = match self {
+        let (text, number) = match *self {
             StartError::InProgress => return f.write_str("a successor has been started already"),
             StartError::NoProgram => return f.write_str("there is no program to start"),
             StartError::TooLarge => {
@@ -74,8 +78,8 @@ impl fmt::Display for StartError {
             }
             StartError::Vanished => return f.write_str("the successor vanished before execve"),
             StartError::Failed(error) => return error.fmt(f),
-            StartError::FdLimit(fd) => ("the limit on open files forbids fd ", *fd as usize),
-            StartError::NotOurs(index) => ("closed behind the table's back: socket ", *index),
+            StartError::FdLimit(fd) => ("the limit on open files forbids fd ", fd),
+            StartError::NotOurs(index) => ("closed behind the table's back: socket ", index),
         };
         f.write_str(text)?;
         fmt::Display::fmt(&number, f)
@@ -335,7 +339,7 @@ impl<'a> Start<'a> {
             }
         };
         let mut names = 0;
-        for (index, slot) in sockets.iter().enumerate() {
+        for (index, slot) in (0..).zip(sockets) {
             names += slot.name.as_bytes().len() + 1;
             if !slot.is_intact() {
                 found(StartError::NotOurs(index));

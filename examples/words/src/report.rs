@@ -129,7 +129,7 @@ impl Report for StartError {
             StartError::NoProgram => (Words::NoProgram, 0),
             StartError::TooLarge => (Words::TooLarge, 0),
             StartError::FdLimit(fd) => (Words::FdLimit, (*fd).into()),
-            StartError::NotOurs(index) => (Words::NotOurs, *index as u64),
+            StartError::NotOurs(index) => (Words::NotOurs, (*index).into()),
             _ => (Words::Vanished, 0),
         };
         words.put(number, line);
