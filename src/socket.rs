@@ -101,8 +101,8 @@ impl<'a> ListenOptions<'a> {
     /// without `:`, up to 255 bytes. It also chooses among inherited sockets: with port 0 the
     /// one of that name, which so keeps its port.
     #[must_use]
-    pub const fn name(mut self, name: &'a str) -> Self {
-        self.name = Some(name.as_bytes());
+    pub fn name(mut self, name: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
+        self.name = Some(name.as_ref());
         self
     }
 }

@@ -159,9 +159,7 @@ impl This<'_> {
             log.fail("", &error);
         }
         for socket in &self.reader.sockets {
-            // A name that is none is refused.
-            let name = str::from_utf8(socket.name).unwrap_or("\n");
-            let options = ListenOptions::new().replace_stale(true).name(name);
+            let options = ListenOptions::new().replace_stale(true).name(socket.name);
             if let Err(error) = net.listen_with(socket.network, socket.address, &options) {
                 let mut line = log.begin("cannot listen ");
                 line.push(socket.network).push(" ");

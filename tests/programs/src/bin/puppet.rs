@@ -228,7 +228,7 @@ impl Puppet {
                     }
                 }
                 if !name.is_empty() {
-                    options = options.name(str::from_utf8(&name).map_err(|_| Wrong::Command)?);
+                    options = options.name(&name);
                 }
                 let listening = match command {
                     b"listen" => self.net.listen_with(&network, &address, &options),
