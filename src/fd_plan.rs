@@ -27,26 +27,20 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) const EMPTY: Place = Place::of(NOTHING);
-
     pub(crate) const fn of(from: i32) -> Place {
         Place { from, wanted_by: 0 }
     }
 }
 
-const NOTHING: i32 = i32::MIN;
-
-/// How many steps [`plan`] emits for so many places at most: each ring needs one more than it has
-/// members, and has two.
-pub(crate) const fn max_steps(places: usize) -> usize {
-    places + places / 2
-}
+/// In place of an fd, where none is to be.
+pub(crate) const NOTHING: i32 = i32::MIN;
 
 /// Orders what fills `places`, of which the first is number 0, so that each step, done by dup3 or
 /// where it [stays](Move::stays) by clearing CLOEXEC, finds its source untouched.
 ///
 /// Several places may have one source. The number behind the last place is overwritten and left
-/// open where that is needed. `places` is used up. The work grows with their number, and no faster.
+/// open where that is needed. `places` is used up. The work grows with their number, and no faster, and
+/// so do the steps: each ring needs one more than it has members, and has two.
 pub(crate) fn plan(places: &mut [Place], emit: &mut dyn FnMut(Move)) {
     let aside = places.len() as i32;
     for to in 0..aside {
@@ -113,9 +107,13 @@ mod tests {
         pub(super) static LOOKS: Cell<usize> = const { Cell::new(0) };
     }
 
+    const fn max_steps(places: usize) -> usize {
+        places + places / 2
+    }
+
     /// What fills a table from `first` on with these.
     fn steps(sources: &[i32], first: usize) -> Vec<Move> {
-        let mut places = std::vec![Place::EMPTY; first];
+        let mut places = std::vec![Place::of(NOTHING); first];
         places.extend(sources.iter().copied().map(Place::of));
         let mut steps = Vec::new();
         LOOKS.set(0);

@@ -2,7 +2,6 @@
 #![allow(unsafe_code)] // Adopting fds by their numbers.
 
 use core::fmt;
-use core::mem;
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
@@ -29,7 +28,7 @@ use crate::rollback::Guard;
 use crate::seat;
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
-use crate::spawn::{self, StartError, Started};
+use crate::spawn::{self, Start, StartError};
 use crate::sys::{self, AddressBytes};
 use crate::time::Deadline;
 
@@ -49,6 +48,7 @@ pub struct NetView(Table<VecView<Slot>>);
 
 #[derive(Debug)]
 struct Table<S: ?Sized> {
+    successor: Option<Successor>,
     state: State,
     slots: S,
 }
@@ -59,7 +59,6 @@ struct State {
     next_id: u32,
     generation: u32,
     predecessor: Option<Predecessor>,
-    successor: Option<Successor>,
     /// Where a successor's end of the channel lies while it is started, unless the channel to the
     /// predecessor can be there.
     seat: Option<OwnedFd>,
@@ -109,7 +108,6 @@ impl<const N: usize> Net<N> {
             next_id: 0,
             generation: 0,
             predecessor: None,
-            successor: None,
             seat: None,
             at_start: None,
             ready: false,
@@ -118,6 +116,7 @@ impl<const N: usize> Net<N> {
             rollback: None,
         };
         Net(Table {
+            successor: None,
             state,
             slots: Vec::new(),
         })
@@ -636,8 +635,13 @@ impl NetView {
         if self.is_being_replaced() {
             return Err(StartError::InProgress);
         }
-        let successor = self.spawn(program, changes)?;
-        Ok(self.0.state.successor.insert(successor))
+        let Table {
+            successor,
+            state,
+            slots,
+        } = &mut self.0;
+        execute(state, slots, Way::Process(successor), program, changes)?;
+        successor.as_mut().ok_or(StartError::Vanished)
     }
 
     /// `net.start_canary(program, changes)` — as [`start_process_with`](Self::start_process_with), but
@@ -676,9 +680,10 @@ impl NetView {
         program: &Program<'_>,
         changes: &Changes<'_>,
     ) -> Result<Successor, StartError> {
-        let (ours, started) = self.execute(false, program, changes)?;
-        let (pid, pidfd) = (started.pid, started.pidfd);
-        Ok(Successor::new(pid, pidfd, ours, changes.canary))
+        let Table { state, slots, .. } = &mut self.0;
+        let mut successor = None;
+        execute(state, slots, Way::Process(&mut successor), program, changes)?;
+        successor.ok_or(StartError::Vanished)
     }
 
     /// `net.replace(program, changes)` — executes the program in place of this one: the process
@@ -728,47 +733,9 @@ impl NetView {
         if self.is_being_replaced() {
             return StartError::InProgress;
         }
-        let replaced = self.execute(true, program, changes);
+        let Table { state, slots, .. } = &mut self.0;
+        let replaced = execute(state, slots, Way::InPlace, program, changes);
         replaced.err().unwrap_or(StartError::Vanished)
-    }
-
-    /// Executes the program in a process of its own or in place of this one, with the table and what
-    /// is lent beside it: our end of its channel, which a foreign one has not, and the process.
-    #[inline(never)]
-    fn execute(
-        &mut self,
-        in_place: bool,
-        program: &Program<'_>,
-        changes: &Changes<'_>,
-    ) -> Result<(Option<OwnedFd>, Started), StartError> {
-        let Table { state, slots } = &mut self.0;
-        let next = state.generation.saturating_add(1);
-        let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
-        let told = Told {
-            generation: changes.generation.unwrap_or(next),
-            canary: changes.canary,
-            rolled_back: false,
-            at_start: in_place.then_some(*at_start),
-            rollback: changes.rollback.map(|(_, deadline)| deadline),
-        };
-        let (ours, theirs) = match changes.foreign {
-            true => (None, None),
-            false => {
-                let (ours, theirs) = ready::channel(&told)?;
-                (Some(ours), Some(theirs))
-            }
-        };
-        let kept = slots.len();
-        if !changes.lent.is_empty() {
-            lend(slots, changes.lent)?;
-        }
-        let channel = theirs.as_ref().map(sys::lend);
-        let seat = state.seat();
-        let done = spawn::start(in_place, program, at_start, changes, slots, channel, seat);
-        if !changes.lent.is_empty() {
-            take_back(slots, kept);
-        }
-        Ok((ours, done?))
     }
 
     /// `net.guard(program)` — where this program [replaced](Self::replace) another that can be gone back
@@ -797,13 +764,14 @@ impl NetView {
     /// # }
     /// ```
     pub fn guard(&mut self, program: &Program<'static>) -> Result<Guard, StartError> {
-        let Table { state, slots } = &mut self.0;
-        let Some((image, deadline)) = state.rollback.take() else {
-            return Ok(Guard::NONE);
-        };
-        let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
-        let (generation, image) = (state.generation, sys::lend(&image));
-        Guard::new(program, at_start, generation, slots, image, deadline)
+        let Table { state, slots, .. } = &mut self.0;
+        let mut guard = Guard::NONE;
+        if let Some((image, deadline)) = state.rollback.take() {
+            let changes = Changes::new().executable(sys::lend(&image));
+            let way = Way::Later(&mut guard, deadline);
+            execute(state, slots, way, program, &changes)?;
+        }
+        Ok(guard)
     }
 
     /// `net.preflight(program, changes)` — whether a successor could be started now, without
@@ -853,27 +821,25 @@ impl NetView {
         if self.is_being_replaced() {
             findings.add(StartError::InProgress);
         }
-        let Table { state, slots } = &mut self.0;
+        let Table { state, slots, .. } = &mut self.0;
         let mut found = |finding| findings.add(finding);
         let channel = preflight::check_fds(state.seat(), changes.foreign, &mut found);
-        let kept = slots.len();
-        if let Err(finding) = lend(slots, changes.lent) {
-            found(finding);
-        }
-        let load = spawn::check(program, changes, slots, channel, &mut found);
-        take_back(slots, kept);
+        let channel = channel.unwrap_or(NO_CHANNEL);
+        let mut start = Start::new(program, &program.at_start, changes, slots, channel);
+        start.findings = Some(&mut found);
+        let load = spawn::check(&mut start);
         preflight::check(program, changes, load.as_ref(), &mut found);
         findings
     }
 
     /// `net.successor()` — the process that was last started.
     pub fn successor(&mut self) -> Option<&mut Successor> {
-        self.0.state.successor.as_mut()
+        self.0.successor.as_mut()
     }
 
     /// As [`successor`](Self::successor).
     pub(crate) fn started(&self) -> Option<&Successor> {
-        self.0.state.successor.as_ref()
+        self.0.successor.as_ref()
     }
 
     /// `net.reap(ended)` — waits for every child that has ended, and tells of each but the
@@ -905,7 +871,7 @@ impl NetView {
 
     /// Whether a successor is being started, or has taken over and lives.
     fn is_being_replaced(&mut self) -> bool {
-        let last = self.0.state.successor.as_mut();
+        let last = self.0.successor.as_mut();
         last.is_some_and(|last| !last.has_failed())
     }
 
@@ -1112,41 +1078,60 @@ impl State {
     }
 }
 
-/// Puts what is lent to one successor behind the sockets for as long as its start takes.
-///
-/// # Errors
-///
-/// - [`StartError::TooLarge`]: there is no room for all of it.
-/// - EBADF: one of them is not open.
-///
-/// Nothing is left of it.
-fn lend(slots: &mut VecView<Slot>, lent: &[(&str, BorrowedFd<'_>)]) -> Result<(), StartError> {
-    let kept = slots.len();
-    for (name, fd) in lent {
-        let pushed = Identity::of(*fd).map_err(StartError::from);
-        let pushed = pushed.and_then(|identity| {
-            // SAFETY: it is never closed by its slot, which is forgotten.
-            let fd = unsafe { sys::own(fd.as_raw_fd()) };
-            let pushed = slots.push(Slot::new(0, fd, identity, name.as_bytes()));
-            pushed.map_err(|slot| {
-                mem::forget(slot);
-                StartError::TooLarge
-            })
-        });
-        if pushed.is_err() {
-            take_back(slots, kept);
-            return pushed;
+/// How a program is executed.
+enum Way<'a> {
+    /// As a process of its own, which is put there.
+    Process(&'a mut Option<Successor>),
+    /// In place of this one.
+    InPlace,
+    /// In place of this one and at this time, unless the guard is kept.
+    Later(&'a mut Guard, Deadline),
+}
+
+/// Executes the program with the table and what is lent beside it.
+#[inline(never)]
+fn execute(
+    state: &State,
+    slots: &VecView<Slot>,
+    way: Way<'_>,
+    program: &Program<'_>,
+    changes: &Changes<'_>,
+) -> Result<(), StartError> {
+    let in_place = !matches!(way, Way::Process(_));
+    let next = state.generation.saturating_add(1);
+    let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
+    let told = Told {
+        generation: changes.generation.unwrap_or(next),
+        canary: changes.canary,
+        rolled_back: matches!(way, Way::Later(..)),
+        at_start: in_place.then_some(*at_start),
+        rollback: changes.rollback.map(|(_, deadline)| deadline),
+    };
+    // Ours, which a foreign program has not, and its own.
+    let (ours, theirs) = match changes.foreign {
+        true => (None, None),
+        false => {
+            let (ours, theirs) = ready::channel(&told)?;
+            (Some(ours), Some(theirs))
         }
+    };
+    let channel = theirs
+        .as_ref()
+        .map_or(NO_CHANNEL, |theirs| theirs.as_raw_fd());
+    let mut start = Start::new(program, at_start, changes, slots, channel);
+    start.in_place = in_place;
+    if let Way::Later(guard, deadline) = way {
+        return guard.arm(&mut start, deadline);
+    }
+    spawn::start(&mut start, state.seat())?;
+    if let (Way::Process(successor), Some(pid)) = (way, start.pid) {
+        *successor = Some(Successor::new(pid, start.pidfd, ours, changes.canary));
     }
     Ok(())
 }
 
-/// Takes out what was lent, of which nothing is closed.
-fn take_back(slots: &mut VecView<Slot>, kept: usize) {
-    while slots.len() > kept {
-        mem::forget(slots.pop());
-    }
-}
+/// In place of a channel, where there is none.
+const NO_CHANNEL: RawFd = -1;
 
 /// F_SETFD by number: also tells whether the fd is open.
 fn set_cloexec(fd: RawFd) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use crate::error::{Error, Operation};
 use crate::program::Program;
 use crate::ready::{self, Told};
 use crate::seat;
-use crate::spawn::{Load, PATH_MAX, StartError, search_path};
+use crate::spawn::{Load, StartError, search_path};
 use crate::sys;
 
 /// How many findings are told apart.
@@ -258,10 +258,8 @@ fn search(
     name: &CStr,
     candidate: &mut PathBuf,
 ) -> Result<File, Errno> {
-    // SAFETY: a C string, of the environment or our own.
-    let path = unsafe { CStr::from_ptr(search_path(program)) };
     let mut refused = Errno::NOENT;
-    for folder in path.to_bytes().split(|byte| *byte == b':') {
+    for folder in search_path(program).split(|byte| *byte == b':') {
         candidate.clear();
         let slash: &[u8] = if folder.is_empty() { b"" } else { b"/" };
         let parts = [folder, slash, name.to_bytes_with_nul()];
@@ -431,6 +429,9 @@ fn look(
     }
     Ok(None)
 }
+
+/// The longest path that the kernel takes, with its NUL.
+const PATH_MAX: usize = 4096;
 
 /// A path, with its NUL.
 type PathBuf = Vec<u8, PATH_MAX>;

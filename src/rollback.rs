@@ -10,15 +10,10 @@ use core::mem::{MaybeUninit, offset_of};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use rustix::fd::BorrowedFd;
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use crate::changes::Changes;
 use crate::error::{During as _, Operation};
-use crate::program::{AtStart, Program};
-use crate::ready::{self, Told};
-use crate::slot::Slot;
-use crate::spawn::{self, Later, StartError, Watch};
+use crate::spawn::{self, Later, Start, StartError, Watch};
 use crate::sys::{self, CRASH_SIGNALS, Handler};
 use crate::time::Deadline;
 
@@ -87,23 +82,13 @@ impl Guard {
     /// A guard that does nothing.
     pub(crate) const NONE: Guard = Guard { room: None };
 
-    /// Arms it.
+    /// Arms it, where it does nothing so far.
     #[inline(never)]
-    pub(crate) fn new(
-        program: &Program<'static>,
-        at_start: &AtStart,
-        generation: u32,
-        sockets: &[Slot],
-        image: BorrowedFd<'_>,
+    pub(crate) fn arm(
+        &mut self,
+        start: &mut Start<'_>,
         deadline: Deadline,
-    ) -> Result<Guard, StartError> {
-        let told = Told {
-            generation: generation.saturating_add(1),
-            rolled_back: true,
-            at_start: Some(*at_start),
-            ..Told::default()
-        };
-        let (_ours, theirs) = ready::channel(&told)?;
+    ) -> Result<(), StartError> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: new memory, wherever there is some.
@@ -112,39 +97,14 @@ impl Guard {
                 .during(Operation::Mmap)?
         };
         let room: *mut Room = room.cast();
-        let taken =
-            ARMED.compare_exchange(ptr::null_mut(), room, Ordering::AcqRel, Ordering::Acquire);
-        let changes = Changes::new().executable(image);
-        let armed = match taken {
-            Err(_) => Err(StartError::InProgress),
-            // SAFETY: it is new, and is unmapped only when the thread has ended.
-            Ok(_) => unsafe {
-                spawn::arm(
-                    later(room),
-                    deadline,
-                    program,
-                    at_start,
-                    &changes,
-                    sockets,
-                    sys::lend(&theirs),
-                )
-            },
-        };
-        if let Err(error) = armed {
-            if taken.is_ok() {
-                ARMED.store(ptr::null_mut(), Ordering::Release);
-            }
+        // SAFETY: it is new, and is unmapped only when the thread has ended.
+        let armed = unsafe { arm(room, start, deadline) };
+        match armed {
+            Ok(()) => self.room = NonNull::new(room),
             // SAFETY: there is no thread, and nobody else knows of it.
-            unsafe { unmap(room) };
-            return Err(error);
+            Err(_) => unsafe { give_back(room) },
         }
-        // SAFETY: it is mapped, and nobody else uses these parts of it.
-        unsafe { owner(room).write(sys::getpid()) };
-        // SAFETY: as above.
-        unsafe { set_handlers(room) };
-        Ok(Guard {
-            room: NonNull::new(room),
-        })
+        armed
     }
 
     /// Whether there is a way back.
@@ -251,22 +211,43 @@ unsafe fn watch<'a>(room: *mut Room) -> &'a Watch {
     unsafe { Later::watch(later(room)) }
 }
 
-/// Waits for the end of the thread, and gives back the room.
-///
 /// # Safety
 ///
-/// 1. The room is armed, its handlers are restored, and nobody uses it any more.
+/// 1. The room is mapped, nobody else uses it, and it stays until the thread has ended.
+unsafe fn arm(
+    room: *mut Room,
+    start: &mut Start<'_>,
+    deadline: Deadline,
+) -> Result<(), StartError> {
+    let (none, acquire) = (ptr::null_mut(), Ordering::Acquire);
+    let taken = ARMED.compare_exchange(none, room, Ordering::AcqRel, acquire);
+    taken.map_err(|_| StartError::InProgress)?;
+    // SAFETY: 1. is the caller's duty.
+    unsafe { spawn::arm(start, later(room), deadline)? };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { owner(room).write(sys::getpid()) };
+    // SAFETY: 1. is the caller's duty.
+    unsafe { set_handlers(room) };
+    Ok(())
+}
+
+/// # Safety
+///
+/// 1. The room is armed, its handlers are restored, and nobody uses it any more but the thread, which
+///    ends.
 unsafe fn leave(room: *mut Room, watch: &Watch) {
     watch.join();
-    ARMED.store(ptr::null_mut(), Ordering::Release);
     // SAFETY: 1. is the caller's duty, and the thread has ended.
-    unsafe { unmap(room) };
+    unsafe { give_back(room) };
 }
 
 /// # Safety
 ///
 /// 1. Nobody uses the room any more.
-unsafe fn unmap(room: *mut Room) {
+unsafe fn give_back(room: *mut Room) {
+    let (none, relaxed) = (ptr::null_mut(), Ordering::Relaxed);
+    // Another is there where this one has never been armed.
+    let _ = ARMED.compare_exchange(room, none, Ordering::Release, relaxed);
     // SAFETY: 1. is the caller's duty; it was mapped as one.
     let _ = unsafe { mm::munmap(room.cast(), size_of::<Room>()) };
 }

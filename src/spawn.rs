@@ -3,18 +3,19 @@
 
 mod child;
 
-use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::fmt;
 use core::marker::PhantomData;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
 
+use heapless::VecView;
 use linux_raw_sys::general as raw;
 use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::activation::{self, FIRST_FD, WATCHDOG_PID, write_decimal};
+use crate::activation::{self, FIRST_FD, WATCHDOG_PID, split_at_byte, write_decimal};
 use crate::changes::Changes;
 use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
@@ -22,18 +23,18 @@ use crate::fd_plan::{self, Move, Place};
 use crate::program::{AtStart, Program};
 use crate::seat;
 use crate::slot::Slot;
-use crate::socket::above_stdio;
+use crate::socket::{Identity, above_stdio};
 use crate::sys;
 use crate::time::Deadline;
 
+pub(crate) use child::Watch;
 use child::{EXECUTING, Plan};
-pub(crate) use child::{PATH_MAX, Watch};
 
 /// The kernel's limit for one string (MAX_ARG_STRLEN), with its NUL.
 const STRING_MAX: usize = 128 * 1024;
 
 /// Where a name without a slash is looked for when there is no `PATH`.
-const DEFAULT_PATH: &CStr = c"/usr/local/bin:/bin:/usr/bin";
+const DEFAULT_PATH: &[u8] = b"/usr/local/bin:/bin:/usr/bin";
 
 /// Why no successor was started. The process is as it was before, and may try again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,98 +89,87 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
+/// The scratch memory that a start takes where there are few variables, which is the rule.
+const FEW_WORDS: usize = 512;
+
 /// The most scratch memory that a start takes, a stack frame of 128 KiB: for some 15,000 variables.
 const MOST_WORDS: usize = 16_384;
-
-/// A process that has executed the program.
-pub(crate) struct Started {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: Option<OwnedFd>,
-}
 
 /// A word of scratch memory: a pointer, or a number.
 type Word = MaybeUninit<usize>;
 
-/// Scratch memory on the caller's stack, written once and read by the child: text, and words
-/// behind it. What does not fit is left out and remembered; it has been counted before.
+/// Scratch memory on the caller's stack, written once and read by the child. What does not fit is
+/// left out and remembered.
 struct Scratch<'m> {
-    text: *mut u8,
-    text_left: usize,
-    words: *mut usize,
-    words_left: usize,
+    at: *mut u8,
+    left: usize,
     overflow: bool,
     memory: PhantomData<&'m mut [Word]>,
 }
 
 impl<'m> Scratch<'m> {
-    /// With room for so many bytes of text.
-    fn new(memory: &'m mut [Word], text: usize) -> Scratch<'m> {
-        let text_words = text.div_ceil(size_of::<Word>()).min(memory.len());
-        let start = memory.as_mut_ptr().cast::<usize>();
+    fn new(memory: &'m mut [Word]) -> Scratch<'m> {
         Scratch {
-            text: start.cast(),
-            text_left: text_words * size_of::<Word>(),
-            // SAFETY: within the memory, or at its end.
-            words: unsafe { start.add(text_words) },
-            words_left: memory.len() - text_words,
+            at: memory.as_mut_ptr().cast(),
+            left: size_of_val(memory),
             overflow: false,
             memory: PhantomData,
         }
     }
 
+    /// The next so many bytes, or null.
     #[inline(never)]
-    fn push(&mut self, bytes: &[u8]) {
-        if self.text_left < bytes.len() {
+    fn take(&mut self, size: usize) -> *mut u8 {
+        if self.left < size {
             self.overflow = true;
-            return;
+            return ptr::null_mut();
         }
-        // SAFETY: so many bytes are left, in memory that nobody else has.
-        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.text, bytes.len()) };
-        // SAFETY: within the same memory, or at its end.
-        self.text = unsafe { self.text.add(bytes.len()) };
-        self.text_left -= bytes.len();
+        let taken = self.at;
+        // SAFETY: within the memory, or at its end.
+        self.at = unsafe { taken.add(size) };
+        self.left -= size;
+        taken
     }
 
-    /// Another variable: the next text, up to the next NUL. Where its value begins.
+    /// Where it lies now, or null.
     #[inline(never)]
-    fn push_variable(&mut self, name: &[u8]) -> *mut u8 {
-        self.push_word(self.text.expose_provenance());
-        self.push(name);
-        self.text
+    fn push(&mut self, bytes: &[u8]) -> *mut u8 {
+        let at = self.take(bytes.len());
+        if !at.is_null() {
+            // SAFETY: so many bytes were taken, of memory that nobody else has.
+            unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
+        }
+        at
     }
 
     fn push_decimal(&mut self, number: u32) {
         self.push(write_decimal(&mut [0; 10], number));
     }
 
-    /// Where the next text is written, or the next word.
+    /// Text, and behind it room for a pid: where that is.
     #[inline(never)]
-    fn push_word(&mut self, word: usize) {
-        let at = self.take_words(1);
-        if !at.is_null() {
-            // SAFETY: a word of the memory.
-            unsafe { at.write(word) };
-        }
+    fn push_pid(&mut self, before: &[u8]) -> *mut u8 {
+        self.push(before);
+        self.push(&PID)
     }
 
-    /// Words in a row, or null.
+    /// From here on there are words, which are aligned.
+    fn align(&mut self) {
+        // The end is.
+        self.take(self.left % size_of::<Word>());
+    }
+
     #[inline(never)]
-    fn take_words(&mut self, count: usize) -> *mut usize {
-        if self.words_left < count {
-            self.overflow = true;
-            return ptr::null_mut();
-        }
-        let taken = self.words;
-        // SAFETY: within the memory, or at its end.
-        self.words = unsafe { taken.add(count) };
-        self.words_left -= count;
-        taken
+    fn push_word(&mut self, word: usize) {
+        self.push(&word.to_ne_bytes());
     }
 }
 
-/// Starts a successor with these sockets, from 3 up, and its end of the control channel behind
-/// them, unless it is a foreign one. The channel lies at the seat while that is done, if there is
-/// one and it is of use.
+/// Where the child writes its pid: ten digits, and a NUL behind the last.
+const PID: [u8; 11] = [0; 11];
+
+/// Starts a successor. Its end of the control channel lies at the seat while that is done, if there
+/// is one and it is of use.
 ///
 /// All that it needs lies on this thread's stack, which is suspended until the successor has
 /// executed its program. How much that is depends on the environment: a small one, which is the
@@ -187,78 +177,30 @@ impl<'m> Scratch<'m> {
 ///
 /// In place, it is executed instead of this program, and only ever returns an error, after which
 /// everything is as it was.
-pub(crate) fn start(
-    in_place: bool,
-    program: &Program<'_>,
-    at_start: &AtStart,
-    changes: &Changes<'_>,
-    sockets: &[Slot],
-    channel: Option<BorrowedFd<'_>>,
-    seat: Option<BorrowedFd<'_>>,
-) -> Result<Started, StartError> {
-    let mut found = None;
-    let channel = channel.map_or(NO_CHANNEL, |channel| channel.as_raw_fd());
+pub(crate) fn start(start: &mut Start<'_>, seat: Option<BorrowedFd<'_>>) -> Result<(), StartError> {
+    let channel = start.channel;
     let seat = seat::choose(seat, channel);
-    let mut start = Start::new(program, at_start, changes, sockets, seat, &mut |error| {
-        found.get_or_insert(error);
-    });
-    if let Some(error) = found {
-        return Err(error);
-    }
-    if in_place {
-        start.execute = launch_in_place;
-        if start.has_channel() {
-            start.image = changes.rollback.map(|(image, _)| image.as_raw_fd());
-        }
-    }
+    start.channel = seat;
+    start.check()?;
     // SAFETY: the seat belongs to a table that is borrowed mutably.
     let kept = unsafe { seat::occupy(seat, channel)? };
-    let started = match start.words() {
-        0..=512 => on_stack::<512>(&start),
-        513..=MOST_WORDS => on_stack::<MOST_WORDS>(&start),
-        _ => Err(StartError::TooLarge),
-    };
+    start.lay_out_on_stack(&mut |start| {
+        if start.found.is_none() {
+            start.found = start.execute().err();
+        }
+    });
     // SAFETY: as it was kept.
     unsafe { seat::vacate(seat, kept) };
-    started
-}
-
-#[inline(never)] // The frame is what it is for.
-fn on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Started, StartError> {
-    let mut memory = [const { Word::uninit() }; WORDS];
-    start.launch(&mut memory)
+    start.outcome()
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
-/// here without looking at the program, with a channel that would lie there; and how much its
-/// strings are.
-pub(crate) fn check(
-    program: &Program<'_>,
-    changes: &Changes<'_>,
-    sockets: &[Slot],
-    channel: Option<c_int>,
-    found: &mut dyn FnMut(StartError),
-) -> Option<Load> {
-    let channel = channel.unwrap_or(NO_CHANNEL);
-    let start = Start::new(program, &program.at_start, changes, sockets, channel, found);
-    let weighed = match start.words() {
-        0..=512 => weigh_on_stack::<512>(&start),
-        513..=MOST_WORDS => weigh_on_stack::<MOST_WORDS>(&start),
-        _ => Err(StartError::TooLarge),
-    };
-    match weighed {
-        Ok(load) => Some(load),
-        Err(error) => {
-            found(error);
-            None
-        }
-    }
-}
-
-#[inline(never)] // The frame is what it is for.
-fn weigh_on_stack<const WORDS: usize>(start: &Start<'_>) -> Result<Load, StartError> {
-    let mut memory = [const { Word::uninit() }; WORDS];
-    start.weigh(&mut memory)
+/// here without looking at the program; and how much its strings are.
+pub(crate) fn check(start: &mut Start<'_>) -> Option<Load> {
+    let mut load = None;
+    let _ = start.check();
+    start.lay_out_on_stack(&mut |start| load = Some(start.weigh()));
+    load
 }
 
 /// How much the strings of a start are, without the name of the file.
@@ -276,288 +218,332 @@ pub(crate) struct Load {
 /// The digits of the last pid of 64-bit kernels (PID_MAX_LIMIT).
 const LONGEST_PID: usize = 7;
 
-/// In place of a channel, where nothing is moved.
-const NO_CHANNEL: c_int = -1;
-
-/// Executes what a plan says, in a process of its own or in place; the flag says that the program is
-/// a foreign one.
-type Execute = fn(&mut Plan, bool) -> Result<Started, StartError>;
-
-/// What is to be started.
-struct Start<'a> {
-    program: &'a Program<'a>,
-    at_start: &'a AtStart,
-    changes: &'a Changes<'a>,
+/// What is to be started, and what has come of it.
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a Program<'a>,
+    pub(crate) at_start: &'a AtStart,
+    pub(crate) changes: &'a Changes<'a>,
+    /// What the successor gets from 3 up, before what is lent to it.
+    pub(crate) sockets: &'a [Slot],
+    /// How many of both there may be.
+    pub(crate) capacity: usize,
+    /// What the successor gets behind them, unless it is a foreign one. Where it is only asked
+    /// whether a start is possible it may be no fd.
+    pub(crate) channel: c_int,
+    /// It takes the place of this program.
+    pub(crate) in_place: bool,
+    /// Who wants to know everything that speaks against it.
+    pub(crate) findings: Option<&'a mut dyn FnMut(StartError)>,
+    /// The first thing that does.
+    found: Option<StartError>,
     path: &'a CStr,
-    /// The directories to search, where the path has no slash.
-    search: Option<*const c_char>,
-    sockets: &'a [Slot],
-    /// [`NO_CHANNEL`] where it is only asked whether a start is possible.
-    channel: c_int,
-    /// In which way it is executed.
-    execute: Execute,
-    /// What is executed if it takes the place of this program, and comes to nothing.
-    image: Option<c_int>,
-    /// How many strings there are.
-    arguments: usize,
-    variables: usize,
-    /// How many bytes are written anew.
-    text: usize,
     /// RLIMIT_NOFILE, soft and hard.
     limits: (u32, u32),
+    plan: Plan,
+    /// The process that has executed the program.
+    pub(crate) pid: Option<Pid>,
+    pub(crate) pidfd: Option<OwnedFd>,
 }
 
-/// The variables that are written anew.
-const OWN_VARIABLES: usize = 5;
-
-/// Room for the variables that are written anew, without the names: their text, two numbers in
-/// one of them, a NUL, and the rounding up to words.
-const OWN_BYTES: usize = OWN_VARIABLES * 48;
-
 impl<'a> Start<'a> {
-    /// Checks what can be checked here, and tells all that it finds.
-    #[inline(never)]
-    fn new(
+    pub(crate) fn new(
         program: &'a Program<'a>,
         at_start: &'a AtStart,
         changes: &'a Changes<'a>,
-        sockets: &'a [Slot],
+        sockets: &'a VecView<Slot>,
         channel: c_int,
-        found: &mut dyn FnMut(StartError),
     ) -> Start<'a> {
-        let path = match changes
-            .path
-            .or(program.path())
-            .filter(|path| !path.is_empty())
-        {
-            Some(path) => path,
-            None => {
-                if changes.executable.is_none() {
-                    found(StartError::NoProgram);
-                }
-                c""
-            }
-        };
-        let mut names = 0;
-        for (index, slot) in (0..).zip(sockets) {
-            names += slot.name.as_bytes().len() + 1;
-            if !slot.is_intact() {
-                found(StartError::NotOurs(index));
-            }
-        }
-        let mut start = Start {
+        Start {
             program,
             at_start,
             changes,
-            path,
-            search: None,
             sockets,
+            capacity: sockets.capacity(),
             channel,
-            execute: launch,
-            image: None,
-            arguments: 0,
-            variables: 0,
-            text: OWN_BYTES + names,
-            limits: sys::fd_limits(),
+            in_place: false,
+            findings: None,
+            found: None,
+            path: c"",
+            limits: (0, 0),
+            plan: Plan::EMPTY,
+            pid: None,
+            pidfd: None,
+        }
+    }
+
+    #[inline(never)]
+    fn find(&mut self, error: StartError) {
+        self.found.get_or_insert(error);
+        if let Some(findings) = &mut self.findings {
+            findings(error);
+        }
+    }
+
+    fn outcome(&self) -> Result<(), StartError> {
+        match self.found {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// What can be found out before anything is laid out.
+    #[inline(never)]
+    fn check(&mut self) -> Result<(), StartError> {
+        let changes = self.changes;
+        if self.sockets.len() + changes.lent.len() > self.capacity {
+            self.find(StartError::TooLarge);
+        }
+        for (_, fd) in changes.lent {
+            if let Err(error) = Identity::of(*fd) {
+                self.find(error.into());
+            }
+        }
+        self.path = changes.path.or(self.program.path()).unwrap_or(c"");
+        if self.path.is_empty() && changes.executable.is_none() {
+            self.find(StartError::NoProgram);
+        }
+        let mut index = 0;
+        for slot in self.sockets {
+            if !slot.is_intact() {
+                self.find(StartError::NotOurs(index));
+            }
+            index += 1;
+        }
+        self.limits = sys::fd_limits();
+        self.outcome()
+    }
+
+    /// Lays out all that the child needs on the stack, and does something with it.
+    fn lay_out_on_stack(&mut self, then: &mut dyn FnMut(&mut Start<'_>)) {
+        if !on_stack::<FEW_WORDS>(self, then) && !on_stack::<MOST_WORDS>(self, then) {
+            self.find(StartError::TooLarge);
+        }
+    }
+
+    /// Where the channel goes: behind the sockets.
+    fn channel_fd(&self) -> u32 {
+        FIRST_FD as u32 + (self.sockets.len() + self.changes.lent.len()) as u32
+    }
+
+    /// Lays out all that the child needs in this memory; whether there is room for it.
+    #[inline(never)]
+    fn lay_out(&mut self, memory: &mut [Word]) -> bool {
+        let changes = self.changes;
+        let mut scratch = Scratch::new(memory);
+
+        // Text.
+        let watchdog_pid = scratch.push_pid(b"WATCHDOG_PID=");
+        let listen_pid = scratch.push_pid(b"LISTEN_PID=");
+        let channel = scratch.push(b"GRACENET_FD=");
+        scratch.push_decimal(self.channel_fd());
+        let channel_pid = scratch.push_pid(b",");
+        let listen_fds = scratch.push(b"LISTEN_FDS=");
+        scratch.push_decimal(self.channel_fd() - FIRST_FD as u32);
+        scratch.push(b"\0");
+        let names = scratch.push(b"LISTEN_FDNAMES");
+        let mut before: &[u8] = b"=";
+        for slot in self.sockets {
+            scratch.push(before);
+            scratch.push(slot.name.as_bytes());
+            before = b":";
+        }
+        for (name, _) in changes.lent {
+            scratch.push(before);
+            scratch.push(name.as_bytes());
+            before = b":";
+        }
+        scratch.push(b"\0");
+        let name = self.path.to_bytes_with_nul();
+        self.plan.path = self.path.as_ptr();
+        self.plan.searches = changes.executable.is_none() && !name.contains(&b'/');
+        if self.plan.searches {
+            self.plan.path = scratch.at.cast();
+            let mut rest = Some(search_path(self.program));
+            while let Some(path) = rest {
+                let (directory, behind) = split_at_byte(path, b':');
+                scratch.push(directory);
+                if !directory.is_empty() {
+                    scratch.push(b"/");
+                }
+                scratch.push(name);
+                rest = behind;
+            }
+            scratch.push(b"\0");
+        }
+
+        // Pointers.
+        scratch.align();
+        let mut too_long = false;
+        let mut push_string = |scratch: &mut Scratch<'_>, string: &CStr| {
+            too_long |= string.count_bytes() >= STRING_MAX;
+            scratch.push_word(string.as_ptr().expose_provenance());
         };
-        let is_name = activation::split_at_byte(path.to_bytes(), b'/').1.is_none();
-        if changes.executable.is_none() && is_name {
-            start.search = Some(search_path(program));
+        self.plan.argv = scratch.at.cast();
+        for argument in self.args().iter() {
+            push_string(&mut scratch, argument);
         }
-        let mut longest = path.count_bytes();
-        let mut count = 0;
-        for argument in start.args().iter() {
-            count += 1;
-            longest = longest.max(argument.count_bytes());
+        scratch.push_word(0);
+        self.plan.envp = scratch.at.cast();
+        let mut has_watchdog = false;
+        let mut push_variable = |scratch: &mut Scratch<'_>, string: &CStr| {
+            let bytes = string.to_bytes();
+            if activation::is_ours(bytes) {
+                return;
+            }
+            // The first of them counts.
+            if !has_watchdog && is_own_watchdog(bytes) {
+                has_watchdog = true;
+                let variable = watchdog_pid.wrapping_sub(b"WATCHDOG_PID=".len());
+                scratch.push_word(variable.expose_provenance());
+            } else {
+                push_string(scratch, string);
+            }
+        };
+        for string in self.program.environ.iter() {
+            if changes.keeps(string.to_bytes()) {
+                push_variable(&mut scratch, string);
+            }
         }
-        start.arguments = count;
-        count = 0;
-        start.each_variable(&mut |variable| {
-            count += 1;
-            longest = longest.max(variable.count_bytes());
-        });
-        start.variables = count;
-        if longest.max(start.text) >= STRING_MAX {
-            found(StartError::TooLarge);
+        for string in changes.set {
+            push_variable(&mut scratch, string);
         }
-        start
+        if self.channel_fd() > FIRST_FD as u32 {
+            let variable = listen_pid.wrapping_sub(b"LISTEN_PID=".len());
+            scratch.push_word(variable.expose_provenance());
+            scratch.push_word(listen_fds.expose_provenance());
+            scratch.push_word(names.expose_provenance());
+        }
+        if self.has_channel() {
+            scratch.push_word(channel.expose_provenance());
+        }
+        scratch.push_word(0);
+        self.plan.pids = [watchdog_pid, listen_pid, channel_pid];
+
+        let highest = self.lay_out_fds(&mut scratch);
+        if scratch.overflow {
+            return false;
+        }
+        if too_long {
+            self.find(StartError::TooLarge);
+        }
+        if highest >= self.limits.0 {
+            self.find(StartError::FdLimit(highest));
+        }
+        self.plan.ignored = self.at_start.ignored;
+        self.plan.mask = self.at_start.mask;
+        self.plan.leads_group = changes.group;
+        self.plan.namespaces = changes.namespaces;
+        self.plan.missing_stdio = missing_stdio(&changes.stdio);
+        true
     }
 
     fn args(&self) -> Args<'a> {
         self.changes.args.unwrap_or(self.program.args)
     }
 
-    /// The variables of the start that stay, and those that are added. None of them tells of
-    /// sockets.
-    #[inline(never)]
-    fn each_variable(&self, visit: &mut dyn FnMut(&'a CStr)) {
-        for string in self.program.environ.iter() {
-            let bytes = string.to_bytes();
-            if self.changes.keeps(bytes) && !activation::is_ours(bytes) {
-                visit(string);
-            }
-        }
-        for string in self.changes.set {
-            if !activation::is_ours(string.to_bytes()) {
-                visit(string);
-            }
-        }
-    }
-
-    /// Which fd is wanted where: the sockets from 3 up, the channel behind them, behind that what
-    /// is executed if it comes to nothing and what is to be executed, and other standard streams.
-    #[inline(never)]
-    fn each_move(&self, visit: &mut dyn FnMut(c_int, c_int)) {
-        let mut to = FIRST_FD;
-        for slot in self.sockets {
-            visit(slot.raw_fd(), to);
-            to += 1;
-        }
-        if self.has_channel() {
-            visit(self.channel, to);
-            to += 1;
-        }
-        if let Some(image) = self.image {
-            visit(image, to);
-            to += 1;
-        }
-        if let Some(executable) = self.changes.executable {
-            visit(executable.as_raw_fd(), to);
-        }
-        for (fd, to) in self.changes.stdio.iter().zip(0..) {
-            if let Some(fd) = fd {
-                visit(fd.as_raw_fd(), to);
-            }
-        }
-    }
-
-    /// How much scratch memory it takes.
-    fn words(&self) -> usize {
-        // The null pointers at the ends, and the text rounded up.
-        let ends = OWN_VARIABLES + 3;
-        let path = if self.search.is_some() {
-            PATH_MAX / size_of::<Word>()
-        } else {
-            0
-        };
-        let places = self.close_from() as usize;
-        let fds = MOVE_WORDS * (places + fd_plan::max_steps(places));
-        self.arguments + self.variables + ends + path + fds + self.text / size_of::<Word>()
-    }
-
-    /// Where the channel goes: behind the sockets.
-    fn channel_fd(&self) -> u32 {
-        FIRST_FD as u32 + self.sockets.len() as u32
-    }
-
-    /// The first fd that a successor does not get.
-    fn close_from(&self) -> u32 {
-        self.channel_fd()
-            + u32::from(self.has_channel())
-            + u32::from(self.image.is_some())
-            + u32::from(self.changes.executable.is_some())
-    }
-
     fn has_channel(&self) -> bool {
         !self.changes.foreign
     }
 
-    /// Lays out all that the child needs in this memory, and does something with it.
-    #[inline(never)]
-    fn lay_out(
-        &self,
-        memory: &mut [Word],
-        then: &mut dyn FnMut(&mut Plan) -> Result<(), StartError>,
-    ) -> Result<(), StartError> {
-        let mut scratch = Scratch::new(memory, self.text);
-        let argv = scratch.words.cast_const().cast();
-        for argument in self.args().iter() {
-            scratch.push_word(argument.as_ptr().expose_provenance());
-        }
-        scratch.push_word(0);
-        let envp = scratch.words.cast_const().cast();
-        let pids = self.environment(&mut scratch);
-        let mut candidate = ptr::null_mut();
-        if self.search.is_some() {
-            candidate = scratch.take_words(PATH_MAX / size_of::<Word>()).cast();
-        }
-        let mut plan = Plan {
-            report: ptr::null_mut(),
-            in_place: false,
-            shares_files: true,
-            handlers_cleared: false,
-            cut: 0,
-            close_from: self.close_from(),
-            limit: 0,
-            directory: self.directory(),
-            steps: ptr::null(),
-            step_count: 0,
-            missing_stdio: missing_stdio(&self.changes.stdio),
-            executable: match self.changes.executable {
-                Some(_) => self.close_from() as c_int - 1,
-                None => -1,
-            },
-            discarded: 0,
-            ignored: self.at_start.ignored,
-            leads_group: self.changes.group,
-            namespaces: self.changes.namespaces,
-            death_signal: 0,
-            mask: self.at_start.mask,
-            pids,
-            path: self.path.as_ptr(),
-            search: self.search.unwrap_or(ptr::null()),
-            candidate,
-            argv,
-            envp,
+    /// Which fd moves where, in an order in which nothing is overwritten that is still needed: the
+    /// sockets from 3 up, the channel behind them, behind that what is executed if it comes to
+    /// nothing and what is to be executed, and other standard streams. The last number that is
+    /// overwritten.
+    fn lay_out_fds(&mut self, scratch: &mut Scratch<'_>) -> u32 {
+        let changes = self.changes;
+        let plan = &mut self.plan;
+        plan.directory = match &self.program.directory {
+            Some(directory) => directory.as_raw_fd(),
+            None => -1,
         };
-        self.fds(&mut scratch, &mut plan)?;
-        if scratch.overflow {
-            return Err(StartError::TooLarge);
+        let mut last = plan.directory.max(2);
+        let mut count = 0;
+        let places = scratch.at.cast::<Place>();
+        let mut push = |fd: c_int| {
+            let at = scratch.take(size_of::<Place>()).cast::<Place>();
+            if !at.is_null() {
+                // SAFETY: it was taken, and is aligned as a word is.
+                unsafe { at.write(Place::of(fd)) };
+            }
+            last = last.max(fd);
+            count += 1;
+        };
+        for fd in &changes.stdio {
+            push(fd.map_or(fd_plan::NOTHING, |fd| fd.as_raw_fd()));
         }
-        then(&mut plan)
-    }
-
-    #[inline(never)]
-    fn launch(&self, memory: &mut [Word]) -> Result<Started, StartError> {
-        let mut started = Err(StartError::Vanished);
-        self.lay_out(memory, &mut |plan| {
-            loop {
-                started = (self.execute)(plan, self.changes.foreign);
-                match started {
-                    // Neither the whole table nor a part of it could be copied in the child.
-                    Err(StartError::Failed(error))
-                        if error.operation() == Operation::Unshare && plan.shares_files =>
-                    {
-                        plan.shares_files = false;
-                    }
-                    _ => return Ok(()),
-                }
+        for slot in self.sockets {
+            push(slot.raw_fd());
+        }
+        for (_, fd) in changes.lent {
+            push(fd.as_raw_fd());
+        }
+        if !changes.foreign {
+            push(self.channel);
+            if let (true, Some((image, _))) = (self.in_place, changes.rollback) {
+                push(image.as_raw_fd());
             }
-        })?;
-        started
-    }
+        }
+        plan.executable = -1;
+        if let Some(executable) = changes.executable {
+            push(executable.as_raw_fd());
+            plan.executable = count - 1;
+        }
+        plan.close_from = count as u32;
+        plan.cut = last as u32 + 1;
+        if !self.program.cuts_anywhere {
+            plan.cut = plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
+        }
+        plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
 
-    fn directory(&self) -> c_int {
-        self.program
-            .directory
-            .as_ref()
-            .map_or(-1, AsRawFd::as_raw_fd)
-    }
-
-    fn weigh(&self, memory: &mut [Word]) -> Result<Load, StartError> {
-        let mut envp = ptr::null();
-        self.lay_out(memory, &mut |plan| {
-            for digits in plan.pids {
-                if !digits.is_null() {
-                    // SAFETY: there is room for more digits, and zeros are behind them.
-                    unsafe { digits.write_bytes(b'9', LONGEST_PID) };
-                }
+        let mut highest = 0;
+        if scratch.overflow {
+            return highest;
+        }
+        // SAFETY: so many have been written, of which nobody else knows.
+        let places = unsafe { core::slice::from_raw_parts_mut(places, count as usize) };
+        plan.steps = scratch.at.cast_const().cast();
+        plan.step_count = 0;
+        fd_plan::plan(places, &mut |step| {
+            let at = scratch.take(size_of::<Move>()).cast::<Move>();
+            if !at.is_null() {
+                // SAFETY: as above.
+                unsafe { at.write(step) };
             }
-            envp = plan.envp;
-            Ok(())
-        })?;
+            plan.step_count += 1;
+            if !step.stays() {
+                highest = highest.max(step.to as u32);
+            }
+        });
+        highest
+    }
+
+    /// Executes what was laid out, in a process of its own or in place.
+    fn execute(&mut self) -> Result<(), StartError> {
+        self.plan.shares_files = true;
+        loop {
+            let launched = match self.in_place {
+                true => launch_in_place(&mut self.plan, self.changes.foreign),
+                false => launch(self),
+            };
+            match launched {
+                // Neither the whole table nor a part of it could be copied in the child.
+                Err(StartError::Failed(error))
+                    if error.operation() == Operation::Unshare && self.plan.shares_files =>
+                {
+                    self.plan.shares_files = false;
+                }
+                _ => return launched,
+            }
+        }
+    }
+
+    fn weigh(&self) -> Load {
+        for digits in self.plan.pids {
+            // SAFETY: there is room for more digits, and zeros are behind them.
+            unsafe { digits.write_bytes(b'9', LONGEST_PID) };
+        }
         // SAFETY: an array of C strings in the memory, or that outlive it.
-        let strings = unsafe { Environ::from_raw(envp) }.iter();
+        let strings = unsafe { Environ::from_raw(self.plan.envp) }.iter();
         let sizes = self.args().iter().chain(strings);
         let (mut count, mut bytes) = (0, 0);
         for string in sizes {
@@ -570,117 +556,32 @@ impl<'a> Start<'a> {
             count += 1;
             bytes += 1;
         }
-        Ok(Load {
+        Load {
             count,
             bytes,
             first: first.map_or(1, |first| first.count_bytes() + 1),
-            last_fd: self.close_from() - 1,
-        })
-    }
-
-    /// The variables of the start but for those that told of our own sockets, and behind them
-    /// those that tell the successor of its; where its pid is to be written.
-    fn environment(&self, scratch: &mut Scratch<'_>) -> [*mut u8; 3] {
-        let mut watchdog_pid: *mut u8 = ptr::null_mut();
-        self.each_variable(&mut |string| {
-            // The first of them counts.
-            if watchdog_pid.is_null() && is_own_watchdog(string.to_bytes()) {
-                watchdog_pid = scratch.push_variable(b"WATCHDOG_PID=");
-                scratch.push(PID);
-            } else {
-                scratch.push_word(string.as_ptr().expose_provenance());
-            }
-        });
-        let mut listen_pid = ptr::null_mut();
-        if !self.sockets.is_empty() {
-            listen_pid = scratch.push_variable(b"LISTEN_PID=");
-            scratch.push(PID);
-
-            scratch.push_variable(b"LISTEN_FDS=");
-            scratch.push_decimal(self.sockets.len() as u32);
-
-            scratch.push(b"\0");
-            scratch.push_variable(b"LISTEN_FDNAMES=");
-            let mut colon: &[u8] = b"";
-            for slot in self.sockets {
-                scratch.push(colon);
-                scratch.push(slot.name.as_bytes());
-                colon = b":";
-            }
-            scratch.push(b"\0");
+            last_fd: self.plan.close_from - 1,
         }
-        let mut channel_pid = ptr::null_mut();
-        if self.has_channel() {
-            scratch.push_variable(b"GRACENET_FD=");
-            scratch.push_decimal(self.channel_fd());
-            scratch.push(b",");
-            channel_pid = scratch.text;
-            scratch.push(PID);
-        }
-        scratch.push_word(0);
-        [listen_pid, channel_pid, watchdog_pid]
-    }
-
-    /// Which fd moves where, in an order in which nothing is overwritten that is still needed.
-    #[inline(never)]
-    fn fds(&self, scratch: &mut Scratch<'_>, plan: &mut Plan) -> Result<(), StartError> {
-        let count = self.close_from() as usize;
-        let most = fd_plan::max_steps(count);
-        let places = scratch
-            .take_words(MOVE_WORDS * (count + most))
-            .cast::<Place>();
-        if places.is_null() {
-            return Err(StartError::TooLarge);
-        }
-        // SAFETY: within what was taken.
-        let steps = unsafe { places.add(count) }.cast::<Move>();
-        for number in 0..count {
-            // SAFETY: there is room for so many.
-            let at = unsafe { places.add(number) };
-            // SAFETY: as above, and aligned as a word is.
-            unsafe { at.write(Place::EMPTY) };
-        }
-        // SAFETY: so many have been written.
-        let places = unsafe { core::slice::from_raw_parts_mut(places, count) };
-        let mut last = self.directory().max(2);
-        self.each_move(&mut |from, to| {
-            if let Some(place) = places.get_mut(to as usize) {
-                *place = Place::of(from);
-                last = last.max(from);
-            }
-        });
-        let mut highest = 0;
-        fd_plan::plan(places, &mut |step| {
-            if plan.step_count < most {
-                // SAFETY: there is room for so many.
-                let at = unsafe { steps.add(plan.step_count) };
-                // SAFETY: as above, and aligned as a word is.
-                unsafe { at.write(step) };
-                plan.step_count += 1;
-            }
-            if !step.stays() {
-                highest = highest.max(step.to as u32);
-            }
-        });
-        if highest >= self.limits.0 {
-            return Err(StartError::FdLimit(highest));
-        }
-        plan.steps = steps.cast_const().cast();
-        plan.cut = last as u32 + 1;
-        if !self.program.cuts_anywhere {
-            plan.cut = plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
-        }
-        plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
-        Ok(())
     }
 }
 
-/// How many words a [`Move`] takes, or a [`Place`].
-const MOVE_WORDS: usize = size_of::<Move>() / size_of::<Word>();
-const _: () = assert!(size_of::<Place>() == size_of::<Move>());
+/// Whether there was room for it.
+#[inline(never)] // The frame is what it is for.
+fn on_stack<const WORDS: usize>(
+    start: &mut Start<'_>,
+    then: &mut dyn FnMut(&mut Start<'_>),
+) -> bool {
+    let mut memory = [const { Word::uninit() }; WORDS];
+    let fits = start.lay_out(&mut memory);
+    if fits {
+        then(start);
+    }
+    fits
+}
 
-/// Where the child writes its pid: ten digits, and a NUL behind the last.
-const PID: &[u8] = &[0; 11];
+// Both are laid out among the words.
+const _: () = assert!(size_of::<Move>() % size_of::<Word>() == 0);
+const _: () = assert!(size_of::<Place>() % size_of::<Word>() == 0);
 
 /// How many fds one word of the kernel's second bitmap of them stands for (64 times 64). Before
 /// Linux 6.11, and its stable releases of summer 2024, a table that was cut within these kept
@@ -698,14 +599,9 @@ fn is_own_watchdog(string: &[u8]) -> bool {
         .is_some_and(|pid| pid == write_decimal(&mut [0; 10], sys::getpid()))
 }
 
-/// The value of PATH, as a C string.
-pub(crate) fn search_path(program: &Program<'_>) -> *const c_char {
-    const NAME: &[u8] = b"PATH";
-    match program.environ.find(NAME) {
-        // SAFETY: behind the name and the equals sign there is at least the NUL.
-        Some(variable) => unsafe { variable.as_ptr().add(NAME.len() + 1) },
-        None => DEFAULT_PATH.as_ptr(),
-    }
+/// Where a name without a slash is looked for.
+pub(crate) fn search_path<'a>(program: &Program<'a>) -> &'a [u8] {
+    program.environ.var(b"PATH").unwrap_or(DEFAULT_PATH)
 }
 
 /// Which of 0, 1 and 2 would be closed in a successor: bit n for fd n.
@@ -721,29 +617,33 @@ fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
     missing
 }
 
-/// Clones, waits until the child has executed its program or is gone, and says which.
-fn launch(plan: &mut Plan, _: bool) -> Result<Started, StartError> {
+/// Clones, and waits until the child has executed its program or is gone.
+fn launch(start: &mut Start<'_>) -> Result<(), StartError> {
+    let plan = &mut start.plan;
     let mut report = 0;
     plan.report = &raw mut report;
     // No handler of ours may run in the child, which shares our memory.
     let mask = sys::set_signal_mask(!0);
-    let cloned = clone(plan);
+    let cloned = clone(plan, &mut start.pidfd);
     sys::set_signal_mask(mask);
-    let (pid, pidfd) = cloned?;
+    let pid = cloned?;
 
     // SAFETY: it lives. Volatile: it was written by another process.
     let report = unsafe { plan.report.read_volatile() };
     if report == EXECUTING {
-        return Ok(Started { pid, pidfd });
+        start.pid = Some(pid);
+        return Ok(());
     }
+    let pidfd = start.pidfd.take();
+    let pidfd = pidfd.as_ref().map(sys::lend);
     let raw_pid = pid.as_raw_nonzero().get() as u32;
     let failed = Error::from_word(report);
     if failed.is_none() {
         // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
-        let _ = sys::kill(raw_pid, pidfd.as_ref().map(sys::lend), raw::SIGKILL);
+        let _ = sys::kill(raw_pid, pidfd, raw::SIGKILL);
     }
     // Whatever this says, it is gone.
-    let _ = sys::wait(raw_pid, pidfd.as_ref().map(sys::lend), true);
+    let _ = sys::wait(raw_pid, pidfd, true);
     Err(failed.map_or(StartError::Vanished, StartError::Failed))
 }
 
@@ -753,7 +653,7 @@ fn launch(plan: &mut Plan, _: bool) -> Result<Started, StartError> {
 /// The thread has an fd table, a working directory and a mask of its own, so that nothing needs to
 /// be put back when it fails. What it shares are memory and signal handlers, which it leaves
 /// alone.
-fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<Started, StartError> {
+fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<(), StartError> {
     plan.in_place = true;
     plan.leads_group = false;
     let mut report = 0;
@@ -803,8 +703,8 @@ pub(crate) struct Later {
     scratch: [Word; MOST_WORDS],
 }
 
-/// Lays out all that [`replace`] would do with these sockets and this channel, and makes a thread
-/// that waits to do it, with fds of its own.
+/// Lays out all that a start in place would do, and makes a thread that waits to do it, with fds of
+/// its own.
 ///
 /// # Errors
 ///
@@ -813,66 +713,57 @@ pub(crate) struct Later {
 /// # Safety
 ///
 /// 1. `later` is writable, of no one else, and stays so until the thread has ended, as
-///    [`Later::has_ended`] says; so do the strings of the program.
+///    [`Watch::join`] says; so do the strings of the program.
 pub(crate) unsafe fn arm(
+    start: &mut Start<'_>,
     later: *mut Later,
     deadline: Deadline,
-    program: &Program<'_>,
-    at_start: &AtStart,
-    changes: &Changes<'_>,
-    sockets: &[Slot],
-    channel: BorrowedFd<'_>,
 ) -> Result<(), StartError> {
-    let mut found = None;
-    let channel = channel.as_raw_fd();
-    let start = Start::new(program, at_start, changes, sockets, channel, &mut |error| {
-        found.get_or_insert(error);
-    });
-    if let Some(error) = found {
-        return Err(error);
-    }
+    start.check()?;
     let part = |offset| later.wrapping_byte_add(offset);
     let stack: *mut Stack = part(offset_of!(Later, stack)).cast();
     let watch: *mut Watch = part(offset_of!(Later, watch)).cast();
     let place: *mut Plan = part(offset_of!(Later, plan)).cast();
-    let report: *mut u32 = part(offset_of!(Later, report)).cast();
     let scratch: *mut Word = part(offset_of!(Later, scratch)).cast();
     // SAFETY: 1. is the caller's duty.
     let scratch = unsafe { core::slice::from_raw_parts_mut(scratch, MOST_WORDS) };
-    start.lay_out(scratch, &mut |plan| {
-        plan.report = report;
-        plan.in_place = true;
-        // Those of the thread are its own.
-        plan.shares_files = false;
-        // A crash that waits was for the program that is given up.
-        plan.discarded = sys::CRASHES;
-        // As they were when the program began whose place it takes.
-        plan.mask = sys::current_signal_mask();
-        plan.death_signal = sys::death_signal();
-        // SAFETY: 1. is the caller's duty.
-        unsafe { place.write(*plan) };
-        let made = Watch::new(place, deadline.to_ns());
-        // SAFETY: 1. is the caller's duty.
-        unsafe { watch.write(made) };
-        let mask = sys::set_signal_mask(!0);
-        // SAFETY: one past the end of the stack.
-        let end = unsafe { stack.add(1) }.cast();
-        let flags = raw::CLONE_VM | raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
-        // SAFETY: the stack is free, aligned, and lives until the thread has left it, by 1.; so
-        // does all that it looks at.
-        let cloned = unsafe {
-            sys::clone(
-                flags as usize,
-                end,
-                ptr::null_mut(),
-                child::run_later,
-                watch.cast(),
-            )
-        };
-        sys::set_signal_mask(mask);
-        cloned?;
-        Ok(())
-    })
+    if !start.lay_out(scratch) {
+        return Err(StartError::TooLarge);
+    }
+    start.outcome()?;
+    let plan = &mut start.plan;
+    plan.report = part(offset_of!(Later, report)).cast();
+    plan.in_place = true;
+    // Those of the thread are its own.
+    plan.shares_files = false;
+    // A crash that waits was for the program that is given up.
+    plan.discarded = sys::CRASHES;
+    // As they were when the program began whose place it takes.
+    plan.mask = sys::current_signal_mask();
+    plan.death_signal = sys::death_signal();
+    // SAFETY: 1. is the caller's duty.
+    unsafe { place.write(*plan) };
+    let made = Watch::new(place, deadline.to_ns());
+    // SAFETY: 1. is the caller's duty.
+    unsafe { watch.write(made) };
+    let mask = sys::set_signal_mask(!0);
+    // SAFETY: one past the end of the stack.
+    let end = unsafe { stack.add(1) }.cast();
+    let flags = raw::CLONE_VM | raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
+    // SAFETY: the stack is free, aligned, and lives until the thread has left it, by 1.; so
+    // does all that it looks at.
+    let cloned = unsafe {
+        sys::clone(
+            flags as usize,
+            end,
+            ptr::null_mut(),
+            child::run_later,
+            watch.cast(),
+        )
+    };
+    sys::set_signal_mask(mask);
+    cloned?;
+    Ok(())
 }
 
 impl Later {
@@ -932,9 +823,9 @@ unsafe fn failed_in_place(report: *const u32) -> StartError {
 #[repr(C, align(16))]
 struct Stack(MaybeUninit<[u8; 8192]>);
 
-/// clone3, or clone where that is refused: the child's pid and pidfd. Returns when the child has
+/// clone3, or clone where that is refused: the child's pid, and its pidfd. Returns when the child has
 /// executed another program or is gone.
-fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
+fn clone(plan: &mut Plan, its_pidfd: &mut Option<OwnedFd>) -> Result<Pid, Error> {
     let mut stack = Stack(MaybeUninit::uninit());
     let mut pidfd: c_int = -1;
     let mut flags = raw::CLONE_VM | raw::CLONE_VFORK | plan.namespaces;
@@ -981,7 +872,7 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
         }
     }
     let pid = Pid::from_raw(cloned? as i32).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
-    let pidfd = if pidfd >= 0 {
+    *its_pidfd = if pidfd >= 0 {
         // SAFETY: the kernel has just made it for this process.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         above_stdio(pidfd).ok()
@@ -990,5 +881,5 @@ fn clone(plan: &mut Plan) -> Result<(Pid, Option<OwnedFd>), Error> {
         // pid is still its own.
         sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok()
     };
-    Ok((pid, pidfd))
+    Ok(pid)
 }

@@ -59,16 +59,39 @@ pub(super) struct Plan {
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
     pub(super) path: *const c_char,
-    /// Where to look for `path`: directories separated by colons, or null.
-    pub(super) search: *const c_char,
-    /// [`PATH_MAX`] bytes when `search` is not null.
-    pub(super) candidate: *mut u8,
+    /// Behind `path` lie others that are executed if it is not there, and an empty one.
+    pub(super) searches: bool,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
 }
 
-/// The longest path that the kernel takes, with its NUL.
-pub(crate) const PATH_MAX: usize = 4096;
+impl Plan {
+    pub(super) const EMPTY: Plan = Plan {
+        report: ptr::null_mut(),
+        in_place: false,
+        shares_files: false,
+        handlers_cleared: false,
+        cut: 0,
+        close_from: 0,
+        limit: 0,
+        directory: 0,
+        steps: ptr::null(),
+        step_count: 0,
+        executable: 0,
+        missing_stdio: 0,
+        discarded: 0,
+        ignored: 0,
+        leads_group: false,
+        namespaces: 0,
+        death_signal: 0,
+        mask: 0,
+        pids: [ptr::null_mut(); 3],
+        path: ptr::null(),
+        searches: false,
+        argv: ptr::null(),
+        envp: ptr::null(),
+    };
+}
 
 /// Carries out the [`Plan`] at `plan`, and executes the successor or ends.
 ///
@@ -302,10 +325,8 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
 
     let pid = sys::getpid();
     for digits in plan.pids {
-        if !digits.is_null() {
-            // SAFETY: there is room for a pid and a NUL, by 1.
-            unsafe { write_pid(digits, pid) };
-        }
+        // SAFETY: there is room for a pid and a NUL, by 1.
+        unsafe { write_pid(digits, pid) };
     }
 
     if plan.discarded != 0 {
@@ -415,84 +436,47 @@ unsafe fn execute(plan: &Plan) -> Error {
         let executed = unsafe { sys::execveat(plan.executable, plan.argv, plan.envp, 0) };
         return executed.err().unwrap_or(NOT_FOUND);
     }
-    if plan.search.is_null() {
-        // SAFETY: C strings and arrays of them, by 1.
-        return unsafe { sys::execve(plan.path, plan.argv, plan.envp) };
-    }
-    let mut directory = plan.search;
+    let mut path = plan.path;
     let mut found = NOT_FOUND;
     loop {
-        // SAFETY: `directory` is within a C string, and `candidate` has the room, by 1.
-        let (fits, rest) = unsafe { join(plan.candidate, directory, plan.path) };
-        if fits {
-            // SAFETY: as above.
-            let error = unsafe { sys::execve(plan.candidate.cast(), plan.argv, plan.envp) };
-            if error.is(Errno::ACCESS) {
-                found = error;
-            } else if !(error.is(Errno::NOENT)
-                || error.is(Errno::NOTDIR)
-                || error.is(Errno::NAMETOOLONG))
-            {
-                return error;
-            }
+        // SAFETY: C strings and arrays of them, by 1.
+        let error = unsafe { sys::execve(path, plan.argv, plan.envp) };
+        if error.is(Errno::ACCESS) {
+            found = error;
+        } else if !(error.is(Errno::NOENT)
+            || error.is(Errno::NOTDIR)
+            || error.is(Errno::NAMETOOLONG))
+        {
+            return error;
         }
-        if rest.is_null() {
+        if !plan.searches {
+            return error;
+        }
+        // SAFETY: a C string, by 1., behind which there is another.
+        path = unsafe { behind(path) };
+        // SAFETY: as above.
+        if (unsafe { path.read() }) == 0 {
             return found;
         }
-        directory = rest;
     }
 }
 
 /// What a search says that has found nothing.
 const NOT_FOUND: Error = Error::new(Operation::Execve, Errno::NOENT);
 
-/// Writes `directory/name` to `candidate`, where `directory` ends at a colon or a NUL and empty
-/// means the working directory: whether it fits, and what comes behind the colon, if there is one.
+/// What lies behind the NUL of a string.
 ///
 /// # Safety
 ///
-/// 1. `directory` and `name` are C strings.
-/// 2. `candidate` has [`PATH_MAX`] bytes.
-unsafe fn join(
-    candidate: *mut u8,
-    directory: *const c_char,
-    name: *const c_char,
-) -> (bool, *const c_char) {
-    let mut length: usize = 0;
-    let mut push = |byte: u8| {
-        if length < PATH_MAX {
-            // SAFETY: within the bytes of 2.
-            let at = unsafe { candidate.add(length) };
-            // SAFETY: as above.
-            unsafe { at.write(byte) };
-        }
-        length = length.saturating_add(1);
-    };
-    let mut from = directory;
-    let rest = loop {
-        // SAFETY: not past the NUL, by 1.
-        match (unsafe { from.read() }) as u8 {
-            0 => break ptr::null(),
-            // SAFETY: there is at least the NUL behind a colon.
-            b':' => break unsafe { from.add(1) },
-            byte => push(byte),
-        }
-        // SAFETY: there is at least the NUL behind.
-        from = unsafe { from.add(1) };
-    };
-    if from != directory {
-        push(b'/');
-    }
-    let mut from = name;
+/// 1. A C string, behind which there is something.
+unsafe fn behind(mut string: *const c_char) -> *const c_char {
     loop {
         // SAFETY: not past the NUL, by 1.
-        let byte = (unsafe { from.read() }) as u8;
-        push(byte);
+        let byte = unsafe { string.read() };
+        // SAFETY: there is something behind the NUL as well, by 1.
+        string = unsafe { string.add(1) };
         if byte == 0 {
-            break;
+            return string;
         }
-        // SAFETY: there is at least the NUL behind.
-        from = unsafe { from.add(1) };
     }
-    (length <= PATH_MAX, rest)
 }
