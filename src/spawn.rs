@@ -3,11 +3,11 @@
 
 mod child;
 
-use core::ffi::{CStr, c_int, c_void};
+use core::ffi::{CStr, c_int};
 use core::fmt;
-use core::marker::PhantomData;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::VecView;
 use linux_raw_sys::general as raw;
@@ -15,7 +15,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::activation::{self, FIRST_FD, WATCHDOG_PID, split_at_byte, write_decimal};
+use crate::activation::{self, FIRST_FD, WATCHDOG_PID, decimal, split_at_byte};
 use crate::changes::Changes;
 use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
@@ -98,25 +98,15 @@ const MOST_WORDS: usize = 16_384;
 /// A word of scratch memory: a pointer, or a number.
 type Word = MaybeUninit<usize>;
 
-/// Scratch memory on the caller's stack, written once and read by the child. What does not fit is
-/// left out and remembered.
-struct Scratch<'m> {
+/// Memory that is written once, and read by the child. What does not fit is left out and remembered.
+#[repr(C)]
+struct Scratch {
     at: *mut u8,
     left: usize,
     overflow: bool,
-    memory: PhantomData<&'m mut [Word]>,
 }
 
-impl<'m> Scratch<'m> {
-    fn new(memory: &'m mut [Word]) -> Scratch<'m> {
-        Scratch {
-            at: memory.as_mut_ptr().cast(),
-            left: size_of_val(memory),
-            overflow: false,
-            memory: PhantomData,
-        }
-    }
-
+impl Scratch {
     /// The next so many bytes, or null.
     #[inline(never)]
     fn take(&mut self, size: usize) -> *mut u8 {
@@ -131,26 +121,13 @@ impl<'m> Scratch<'m> {
         taken
     }
 
-    /// Where it lies now, or null.
     #[inline(never)]
-    fn push(&mut self, bytes: &[u8]) -> *mut u8 {
+    fn push(&mut self, bytes: &[u8]) {
         let at = self.take(bytes.len());
         if !at.is_null() {
             // SAFETY: so many bytes were taken, of memory that nobody else has.
             unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at, bytes.len()) };
         }
-        at
-    }
-
-    fn push_decimal(&mut self, number: u32) {
-        self.push(write_decimal(&mut [0; 10], number));
-    }
-
-    /// Text, and behind it room for a pid: where that is.
-    #[inline(never)]
-    fn push_pid(&mut self, before: &[u8]) -> *mut u8 {
-        self.push(before);
-        self.push(&PID)
     }
 
     /// From here on there are words, which are aligned.
@@ -165,8 +142,38 @@ impl<'m> Scratch<'m> {
     }
 }
 
-/// Where the child writes its pid: ten digits, and a NUL behind the last.
-const PID: [u8; 11] = [0; 11];
+/// The variables that are written anew, with room for numbers, and a NUL behind each.
+#[repr(C)]
+struct Variables {
+    watchdog: [u8; 13],
+    watchdog_pid: Number,
+    listen: [u8; 11],
+    listen_pid: Number,
+    fds: [u8; 11],
+    fds_count: Number,
+    channel: [u8; 12],
+    /// Two of them, with a comma in between.
+    channel_fd: [Number; 2],
+    /// What comes behind it lies behind all of this.
+    names: [u8; 14],
+}
+
+/// Ten digits and a NUL.
+type Number = [u8; 11];
+
+impl Variables {
+    const NEW: Variables = Variables {
+        watchdog: *b"WATCHDOG_PID=",
+        watchdog_pid: [0; 11],
+        listen: *b"LISTEN_PID=",
+        listen_pid: [0; 11],
+        fds: *b"LISTEN_FDS=",
+        fds_count: [0; 11],
+        channel: *b"GRACENET_FD=",
+        channel_fd: [[0; 11]; 2],
+        names: *b"LISTEN_FDNAMES",
+    };
+}
 
 /// Starts a successor. Its end of the control channel lies at the seat while that is done, if there
 /// is one and it is of use.
@@ -177,6 +184,7 @@ const PID: [u8; 11] = [0; 11];
 ///
 /// In place, it is executed instead of this program, and only ever returns an error, after which
 /// everything is as it was.
+#[inline(never)]
 pub(crate) fn start(start: &mut Start<'_>, seat: Option<BorrowedFd<'_>>) -> Result<(), StartError> {
     let channel = start.channel;
     let seat = seat::choose(seat, channel);
@@ -184,14 +192,10 @@ pub(crate) fn start(start: &mut Start<'_>, seat: Option<BorrowedFd<'_>>) -> Resu
     start.check()?;
     // SAFETY: the seat belongs to a table that is borrowed mutably.
     let kept = unsafe { seat::occupy(seat, channel)? };
-    start.lay_out_on_stack(&mut |start| {
-        if start.found.is_none() {
-            start.found = start.execute().err();
-        }
-    });
+    start.lay_out_on_stack(&mut |start| start.launch());
     // SAFETY: as it was kept.
     unsafe { seat::vacate(seat, kept) };
-    start.outcome()
+    start.found
 }
 
 /// What preflight asks: everything that speaks against a start, as far as it can be told from
@@ -219,30 +223,40 @@ pub(crate) struct Load {
 const LONGEST_PID: usize = 7;
 
 /// What is to be started, and what has come of it.
+#[repr(C)] // What is used most lies in front.
 pub(crate) struct Start<'a> {
+    scratch: Scratch,
+    /// One of the strings is.
+    too_long: bool,
+    /// It takes the place of this program.
+    pub(crate) in_place: bool,
+    /// What the successor gets behind the sockets, unless it is a foreign one. Where it is only
+    /// asked whether a start is possible it may be no fd.
+    pub(crate) channel: c_int,
+    pub(crate) changes: &'a Changes<'a>,
     pub(crate) program: &'a Program<'a>,
     pub(crate) at_start: &'a AtStart,
-    pub(crate) changes: &'a Changes<'a>,
     /// What the successor gets from 3 up, before what is lent to it.
     pub(crate) sockets: &'a [Slot],
     /// How many of both there may be.
     pub(crate) capacity: usize,
-    /// What the successor gets behind them, unless it is a foreign one. Where it is only asked
-    /// whether a start is possible it may be no fd.
-    pub(crate) channel: c_int,
-    /// It takes the place of this program.
-    pub(crate) in_place: bool,
-    /// Who wants to know everything that speaks against it.
-    pub(crate) findings: Option<&'a mut dyn FnMut(StartError)>,
-    /// The first thing that does.
-    found: Option<StartError>,
     path: &'a CStr,
+    /// Takes the place of the first that tells this process of its watchdog.
+    watchdog: *const u8,
+    /// The last fd that the successor gets something from, by its number here.
+    last: c_int,
+    /// The last one that is overwritten.
+    highest: u32,
     /// RLIMIT_NOFILE, soft and hard.
     limits: (u32, u32),
-    plan: Plan,
+    /// The first thing that speaks against it.
+    found: Result<(), StartError>,
+    /// Who wants to know all of them.
+    pub(crate) findings: Option<&'a mut dyn FnMut(StartError)>,
     /// The process that has executed the program.
     pub(crate) pid: Option<Pid>,
     pub(crate) pidfd: Option<OwnedFd>,
+    plan: Plan,
 }
 
 impl<'a> Start<'a> {
@@ -254,35 +268,39 @@ impl<'a> Start<'a> {
         channel: c_int,
     ) -> Start<'a> {
         Start {
+            scratch: Scratch {
+                at: ptr::null_mut(),
+                left: 0,
+                overflow: false,
+            },
+            too_long: false,
+            in_place: false,
+            channel,
+            changes,
             program,
             at_start,
-            changes,
             sockets,
             capacity: sockets.capacity(),
-            channel,
-            in_place: false,
-            findings: None,
-            found: None,
             path: c"",
+            watchdog: ptr::null(),
+            last: 0,
+            highest: 0,
             limits: (0, 0),
-            plan: Plan::EMPTY,
+            found: Ok(()),
+            findings: None,
             pid: None,
             pidfd: None,
+            plan: Plan::EMPTY,
         }
     }
 
     #[inline(never)]
     fn find(&mut self, error: StartError) {
-        self.found.get_or_insert(error);
+        if self.found.is_ok() {
+            self.found = Err(error);
+        }
         if let Some(findings) = &mut self.findings {
             findings(error);
-        }
-    }
-
-    fn outcome(&self) -> Result<(), StartError> {
-        match self.found {
-            Some(error) => Err(error),
-            None => Ok(()),
         }
     }
 
@@ -310,7 +328,7 @@ impl<'a> Start<'a> {
             index += 1;
         }
         self.limits = sys::fd_limits();
-        self.outcome()
+        self.found
     }
 
     /// Lays out all that the child needs on the stack, and does something with it.
@@ -320,221 +338,349 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// Where the channel goes: behind the sockets.
-    fn channel_fd(&self) -> u32 {
-        FIRST_FD as u32 + (self.sockets.len() + self.changes.lent.len()) as u32
-    }
-
     /// Lays out all that the child needs in this memory; whether there is room for it.
     #[inline(never)]
     fn lay_out(&mut self, memory: &mut [Word]) -> bool {
         let changes = self.changes;
-        let mut scratch = Scratch::new(memory);
+        let count = (self.sockets.len() + changes.lent.len()) as u32;
+        self.scratch = Scratch {
+            at: memory.as_mut_ptr().cast(),
+            left: size_of_val(memory),
+            overflow: false,
+        };
 
         // Text.
-        let watchdog_pid = scratch.push_pid(b"WATCHDOG_PID=");
-        let listen_pid = scratch.push_pid(b"LISTEN_PID=");
-        let channel = scratch.push(b"GRACENET_FD=");
-        scratch.push_decimal(self.channel_fd());
-        let channel_pid = scratch.push_pid(b",");
-        let listen_fds = scratch.push(b"LISTEN_FDS=");
-        scratch.push_decimal(self.channel_fd() - FIRST_FD as u32);
-        scratch.push(b"\0");
-        let names = scratch.push(b"LISTEN_FDNAMES");
+        let own: *mut Variables = self.scratch.take(size_of::<Variables>()).cast();
+        if own.is_null() {
+            return false;
+        }
+        // SAFETY: it was taken, and is made of bytes.
+        unsafe { own.write(Variables::NEW) };
+        let own = |offset| own.wrapping_byte_add(offset).cast::<u8>();
+        // SAFETY: a number has room there.
+        unsafe { child::write_decimal(own(offset_of!(Variables, fds_count)), count) };
+        let channel_fd = own(offset_of!(Variables, channel_fd));
+        // SAFETY: two of them have.
+        let comma = unsafe { child::write_decimal(channel_fd, FIRST_FD as u32 + count) };
+        // SAFETY: as above.
+        unsafe { comma.write(b',') };
+        self.plan.pids = [
+            own(offset_of!(Variables, watchdog_pid)),
+            own(offset_of!(Variables, listen_pid)),
+            comma.wrapping_add(1),
+        ];
         let mut before: &[u8] = b"=";
         for slot in self.sockets {
-            scratch.push(before);
-            scratch.push(slot.name.as_bytes());
+            self.scratch.push(before);
+            self.scratch.push(slot.name.as_bytes());
             before = b":";
         }
         for (name, _) in changes.lent {
-            scratch.push(before);
-            scratch.push(name.as_bytes());
+            self.scratch.push(before);
+            self.scratch.push(name.as_bytes());
             before = b":";
         }
-        scratch.push(b"\0");
-        let name = self.path.to_bytes_with_nul();
-        self.plan.path = self.path.as_ptr();
-        self.plan.searches = changes.executable.is_none() && !name.contains(&b'/');
-        if self.plan.searches {
-            self.plan.path = scratch.at.cast();
-            let mut rest = Some(search_path(self.program));
-            while let Some(path) = rest {
-                let (directory, behind) = split_at_byte(path, b':');
-                scratch.push(directory);
-                if !directory.is_empty() {
-                    scratch.push(b"/");
-                }
-                scratch.push(name);
-                rest = behind;
-            }
-            scratch.push(b"\0");
-        }
+        self.scratch.push(b"\0");
+        self.lay_out_path();
 
         // Pointers.
-        scratch.align();
-        let mut too_long = false;
-        let mut push_string = |scratch: &mut Scratch<'_>, string: &CStr| {
-            too_long |= string.count_bytes() >= STRING_MAX;
-            scratch.push_word(string.as_ptr().expose_provenance());
-        };
-        self.plan.argv = scratch.at.cast();
+        self.scratch.align();
+        self.plan.argv = self.scratch.at.cast();
         for argument in self.args().iter() {
-            push_string(&mut scratch, argument);
+            self.push_string(argument);
         }
-        scratch.push_word(0);
-        self.plan.envp = scratch.at.cast();
-        let mut has_watchdog = false;
-        let mut push_variable = |scratch: &mut Scratch<'_>, string: &CStr| {
-            let bytes = string.to_bytes();
-            if activation::is_ours(bytes) {
-                return;
-            }
-            // The first of them counts.
-            if !has_watchdog && is_own_watchdog(bytes) {
-                has_watchdog = true;
-                let variable = watchdog_pid.wrapping_sub(b"WATCHDOG_PID=".len());
-                scratch.push_word(variable.expose_provenance());
-            } else {
-                push_string(scratch, string);
-            }
-        };
+        self.scratch.push_word(0);
+        self.watchdog = own(offset_of!(Variables, watchdog));
+        self.plan.envp = self.scratch.at.cast();
         for string in self.program.environ.iter() {
             if changes.keeps(string.to_bytes()) {
-                push_variable(&mut scratch, string);
+                self.push_variable(string);
             }
         }
         for string in changes.set {
-            push_variable(&mut scratch, string);
+            self.push_variable(string);
         }
-        if self.channel_fd() > FIRST_FD as u32 {
-            let variable = listen_pid.wrapping_sub(b"LISTEN_PID=".len());
-            scratch.push_word(variable.expose_provenance());
-            scratch.push_word(listen_fds.expose_provenance());
-            scratch.push_word(names.expose_provenance());
+        let push = |start: &mut Start<'_>, offset| {
+            start.scratch.push_word(own(offset).expose_provenance());
+        };
+        if count > 0 {
+            push(self, offset_of!(Variables, listen));
+            push(self, offset_of!(Variables, fds));
+            push(self, offset_of!(Variables, names));
         }
-        if self.has_channel() {
-            scratch.push_word(channel.expose_provenance());
+        if !changes.foreign {
+            push(self, offset_of!(Variables, channel));
         }
-        scratch.push_word(0);
-        self.plan.pids = [watchdog_pid, listen_pid, channel_pid];
+        self.scratch.push_word(0);
 
-        let highest = self.lay_out_fds(&mut scratch);
-        if scratch.overflow {
+        self.lay_out_fds();
+        if self.scratch.overflow {
             return false;
         }
-        if too_long {
+        if self.too_long {
             self.find(StartError::TooLarge);
         }
-        if highest >= self.limits.0 {
-            self.find(StartError::FdLimit(highest));
+        if self.highest >= self.limits.0 {
+            self.find(StartError::FdLimit(self.highest));
         }
+        self.plan.in_place = self.in_place;
         self.plan.ignored = self.at_start.ignored;
         self.plan.mask = self.at_start.mask;
-        self.plan.leads_group = changes.group;
+        self.plan.leads_group = changes.group && !self.in_place;
         self.plan.namespaces = changes.namespaces;
         self.plan.missing_stdio = missing_stdio(&changes.stdio);
         true
+    }
+
+    /// The path, or all that are to be tried.
+    fn lay_out_path(&mut self) {
+        let name = self.path.to_bytes_with_nul();
+        self.plan.path = self.path.as_ptr();
+        self.plan.searches = self.changes.executable.is_none() && !name.contains(&b'/');
+        if self.plan.searches {
+            self.plan.path = self.scratch.at.cast();
+            let mut rest = Some(search_path(self.program));
+            while let Some(path) = rest {
+                let (directory, behind) = split_at_byte(path, b':');
+                self.scratch.push(directory);
+                if !directory.is_empty() {
+                    self.scratch.push(b"/");
+                }
+                self.scratch.push(name);
+                rest = behind;
+            }
+            self.scratch.push(b"\0");
+        }
+    }
+
+    #[inline(never)]
+    fn push_string(&mut self, string: &CStr) {
+        self.too_long |= string.count_bytes() >= STRING_MAX;
+        self.scratch.push_word(string.as_ptr().expose_provenance());
+    }
+
+    #[inline(never)]
+    fn push_variable(&mut self, string: &CStr) {
+        let bytes = string.to_bytes();
+        if activation::is_ours(bytes) {
+            return;
+        }
+        // The first of them counts.
+        if !self.watchdog.is_null() && is_own_watchdog(bytes) {
+            self.scratch.push_word(self.watchdog.expose_provenance());
+            self.watchdog = ptr::null();
+        } else {
+            self.push_string(string);
+        }
     }
 
     fn args(&self) -> Args<'a> {
         self.changes.args.unwrap_or(self.program.args)
     }
 
-    fn has_channel(&self) -> bool {
-        !self.changes.foreign
-    }
-
     /// Which fd moves where, in an order in which nothing is overwritten that is still needed: the
     /// sockets from 3 up, the channel behind them, behind that what is executed if it comes to
-    /// nothing and what is to be executed, and other standard streams. The last number that is
-    /// overwritten.
-    fn lay_out_fds(&mut self, scratch: &mut Scratch<'_>) -> u32 {
+    /// nothing and what is to be executed, and other standard streams.
+    fn lay_out_fds(&mut self) {
         let changes = self.changes;
-        let plan = &mut self.plan;
-        plan.directory = match &self.program.directory {
+        self.plan.directory = match &self.program.directory {
             Some(directory) => directory.as_raw_fd(),
             None => -1,
         };
-        let mut last = plan.directory.max(2);
-        let mut count = 0;
-        let places = scratch.at.cast::<Place>();
-        let mut push = |fd: c_int| {
-            let at = scratch.take(size_of::<Place>()).cast::<Place>();
-            if !at.is_null() {
-                // SAFETY: it was taken, and is aligned as a word is.
-                unsafe { at.write(Place::of(fd)) };
-            }
-            last = last.max(fd);
-            count += 1;
-        };
+        self.last = self.plan.directory.max(2);
+        self.plan.close_from = 0;
+        let places = self.scratch.at.cast::<Place>();
         for fd in &changes.stdio {
-            push(fd.map_or(fd_plan::NOTHING, |fd| fd.as_raw_fd()));
+            self.push_place(fd.map_or(fd_plan::NOTHING, |fd| fd.as_raw_fd()));
         }
         for slot in self.sockets {
-            push(slot.raw_fd());
+            self.push_place(slot.raw_fd());
         }
         for (_, fd) in changes.lent {
-            push(fd.as_raw_fd());
+            self.push_place(fd.as_raw_fd());
         }
         if !changes.foreign {
-            push(self.channel);
+            self.push_place(self.channel);
             if let (true, Some((image, _))) = (self.in_place, changes.rollback) {
-                push(image.as_raw_fd());
+                self.push_place(image.as_raw_fd());
             }
         }
-        plan.executable = -1;
+        self.plan.executable = -1;
         if let Some(executable) = changes.executable {
-            push(executable.as_raw_fd());
-            plan.executable = count - 1;
+            self.plan.executable = self.plan.close_from as c_int;
+            self.push_place(executable.as_raw_fd());
         }
-        plan.close_from = count as u32;
-        plan.cut = last as u32 + 1;
+        self.plan.cut = self.last as u32 + 1;
         if !self.program.cuts_anywhere {
-            plan.cut = plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
+            self.plan.cut = self.plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
         }
-        plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
-
-        let mut highest = 0;
-        if scratch.overflow {
-            return highest;
+        self.plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
+        if self.scratch.overflow {
+            return;
         }
         // SAFETY: so many have been written, of which nobody else knows.
-        let places = unsafe { core::slice::from_raw_parts_mut(places, count as usize) };
-        plan.steps = scratch.at.cast_const().cast();
-        plan.step_count = 0;
-        fd_plan::plan(places, &mut |step| {
-            let at = scratch.take(size_of::<Move>()).cast::<Move>();
-            if !at.is_null() {
-                // SAFETY: as above.
-                unsafe { at.write(step) };
-            }
-            plan.step_count += 1;
-            if !step.stays() {
-                highest = highest.max(step.to as u32);
-            }
-        });
-        highest
+        let places =
+            unsafe { core::slice::from_raw_parts_mut(places, self.plan.close_from as usize) };
+        self.plan.steps = self.scratch.at.cast_const().cast();
+        self.plan.step_count = 0;
+        fd_plan::plan(places, &mut |step| self.push_step(step));
+    }
+
+    #[inline(never)]
+    fn push_place(&mut self, fd: c_int) {
+        let at = self.scratch.take(size_of::<Place>()).cast::<Place>();
+        if !at.is_null() {
+            // SAFETY: it was taken, and is aligned as a word is.
+            unsafe { at.write(Place::of(fd)) };
+        }
+        self.last = self.last.max(fd);
+        self.plan.close_from += 1;
+    }
+
+    fn push_step(&mut self, step: Move) {
+        let at = self.scratch.take(size_of::<Move>()).cast::<Move>();
+        if !at.is_null() {
+            // SAFETY: as above.
+            unsafe { at.write(step) };
+        }
+        self.plan.step_count += 1;
+        if !step.stays() {
+            self.highest = self.highest.max(step.to as u32);
+        }
     }
 
     /// Executes what was laid out, in a process of its own or in place.
-    fn execute(&mut self) -> Result<(), StartError> {
+    fn launch(&mut self) {
         self.plan.shares_files = true;
-        loop {
-            let launched = match self.in_place {
-                true => launch_in_place(&mut self.plan, self.changes.foreign),
-                false => launch(self),
-            };
-            match launched {
+        while self.found.is_ok() {
+            match self.clone_and_wait() {
+                Ok(()) => return,
                 // Neither the whole table nor a part of it could be copied in the child.
                 Err(StartError::Failed(error))
                     if error.operation() == Operation::Unshare && self.plan.shares_files =>
                 {
                     self.plan.shares_files = false;
                 }
-                _ => return launched,
+                Err(error) => self.find(error),
             }
         }
+    }
+
+    /// Clones, and waits until the child has executed its program or is gone.
+    ///
+    /// In place the child is a thread: when it succeeds, the whole process is the program, under the
+    /// same pid, and every other thread has ended. The thread has an fd table, a working directory
+    /// and a mask of its own, so that nothing needs to be put back when it fails. What it shares are
+    /// memory and signal handlers, which it leaves alone.
+    fn clone_and_wait(&mut self) -> Result<(), StartError> {
+        self.plan.report = AtomicU32::new(0);
+        // No handler of ours may run in the child, which shares our memory.
+        let mask = sys::set_signal_mask(!0);
+        if self.in_place {
+            self.plan.mask = match self.changes.foreign {
+                // What comes from now on waits for the new program, which has this mask of the
+                // start told to it.
+                false => mask,
+                // What waits already would do what it does by default, to this program.
+                true => self.plan.mask | mask & sys::pending_signals(),
+            };
+            self.plan.death_signal = sys::death_signal();
+        }
+        let cloned = self.clone();
+        sys::set_signal_mask(mask);
+        let pid = cloned?;
+
+        let report = self.plan.report.load(Ordering::Acquire);
+        if !self.in_place {
+            if report == EXECUTING {
+                self.pid = Some(pid);
+                return Ok(());
+            }
+            let pidfd = self.pidfd.take();
+            let pidfd = pidfd.as_ref().map(sys::lend);
+            let raw_pid = pid.as_raw_nonzero().get() as u32;
+            if report == 0 {
+                // It was killed; or this is no real kernel, vfork was a fork, and it runs on
+                // elsewhere.
+                let _ = sys::kill(raw_pid, pidfd, raw::SIGKILL);
+            }
+            // Whatever this says, it is gone.
+            let _ = sys::wait(raw_pid, pidfd, true);
+        }
+        Err(failed(report))
+    }
+
+    /// clone3, or clone where that is refused: the child's pid, and its pidfd; in place only the
+    /// latter. Returns when the child has executed another program or is gone.
+    fn clone(&mut self) -> Result<Pid, Error> {
+        let mut stack = Stack(MaybeUninit::uninit());
+        let mut pidfd: c_int = -1;
+        let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
+        if self.plan.shares_files {
+            flags |= raw::CLONE_FILES;
+        }
+        let cloned = 'cloned: {
+            if self.in_place {
+                flags |= raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
+            } else {
+                flags |= self.plan.namespaces;
+                let args = raw::clone_args {
+                    flags: u64::from(flags | raw::CLONE_PIDFD) | raw::CLONE_CLEAR_SIGHAND,
+                    pidfd: &raw mut pidfd as u64,
+                    child_tid: 0,
+                    parent_tid: 0,
+                    exit_signal: u64::from(raw::SIGCHLD),
+                    stack: &raw mut stack as u64,
+                    stack_size: size_of::<Stack>() as u64,
+                    tls: 0,
+                    set_tid: 0,
+                    set_tid_size: 0,
+                    cgroup: 0,
+                };
+                self.plan.handlers_cleared = true;
+                let plan: *mut Plan = &raw mut self.plan;
+                // SAFETY: the stack is free, aligned, and lives until the child has left it, because
+                // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else
+                // uses. All signals are blocked, by the caller.
+                let cloned = unsafe { sys::clone3(&args, child::run, plan.cast()) };
+                let kept = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
+                if !cloned.is_err_and(|error| !kept.contains(&error.errno())) {
+                    break 'cloned cloned;
+                }
+                // Refused by a filter, with whatever errno it likes, or before Linux 5.5.
+                self.plan.handlers_cleared = false;
+                flags |= raw::CLONE_PIDFD | raw::SIGCHLD;
+            }
+            let plan: *mut Plan = &raw mut self.plan;
+            // SAFETY: one past the end of the stack.
+            let end = unsafe { (&raw mut stack).add(1) };
+            loop {
+                // What failed late may have left a number that is nobody's.
+                pidfd = -1;
+                let (stack, pidfd) = (end.cast(), &raw mut pidfd);
+                // SAFETY: as for clone3.
+                let cloned =
+                    unsafe { sys::clone(flags as usize, stack, pidfd, child::run, plan.cast()) };
+                if flags & raw::CLONE_PIDFD == 0
+                    || !cloned.is_err_and(|error| error.is(Errno::INVAL))
+                {
+                    break cloned;
+                }
+                flags &= !raw::CLONE_PIDFD;
+            }
+        };
+        let pid = cloned? as i32;
+        let pid = Pid::from_raw(pid).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
+        if pidfd >= 0 {
+            // SAFETY: the kernel has just made it for this process.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            self.pidfd = above_stdio(pidfd).ok();
+        } else if !self.in_place {
+            // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
+            // pid is still its own.
+            self.pidfd = sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok();
+        }
+        Ok(pid)
     }
 
     fn weigh(&self) -> Load {
@@ -593,10 +739,9 @@ const WHOLE_BITMAP_WORD: u32 = 4096;
 const MAX_CLOSED_ONE_BY_ONE: u32 = 1024 * 1024;
 
 /// Does the watchdog of systemd watch this very process?
-#[inline(never)]
 fn is_own_watchdog(string: &[u8]) -> bool {
-    value_of(string, WATCHDOG_PID)
-        .is_some_and(|pid| pid == write_decimal(&mut [0; 10], sys::getpid()))
+    let pid = value_of(string, WATCHDOG_PID).map(|pid| decimal(pid, u64::from(u32::MAX)));
+    pid.is_some_and(|pid| pid == Ok(u64::from(sys::getpid())))
 }
 
 /// Where a name without a slash is looked for.
@@ -617,80 +762,6 @@ fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
     missing
 }
 
-/// Clones, and waits until the child has executed its program or is gone.
-fn launch(start: &mut Start<'_>) -> Result<(), StartError> {
-    let plan = &mut start.plan;
-    let mut report = 0;
-    plan.report = &raw mut report;
-    // No handler of ours may run in the child, which shares our memory.
-    let mask = sys::set_signal_mask(!0);
-    let cloned = clone(plan, &mut start.pidfd);
-    sys::set_signal_mask(mask);
-    let pid = cloned?;
-
-    // SAFETY: it lives. Volatile: it was written by another process.
-    let report = unsafe { plan.report.read_volatile() };
-    if report == EXECUTING {
-        start.pid = Some(pid);
-        return Ok(());
-    }
-    let pidfd = start.pidfd.take();
-    let pidfd = pidfd.as_ref().map(sys::lend);
-    let raw_pid = pid.as_raw_nonzero().get() as u32;
-    let failed = Error::from_word(report);
-    if failed.is_none() {
-        // It was killed; or this is no real kernel, vfork was a fork, and it runs on elsewhere.
-        let _ = sys::kill(raw_pid, pidfd, raw::SIGKILL);
-    }
-    // Whatever this says, it is gone.
-    let _ = sys::wait(raw_pid, pidfd, true);
-    Err(failed.map_or(StartError::Vanished, StartError::Failed))
-}
-
-/// Makes a thread that executes the program, and waits for it: when that succeeds, the whole
-/// process is the program, under the same pid, and every other thread has ended.
-///
-/// The thread has an fd table, a working directory and a mask of its own, so that nothing needs to
-/// be put back when it fails. What it shares are memory and signal handlers, which it leaves
-/// alone.
-fn launch_in_place(plan: &mut Plan, foreign: bool) -> Result<(), StartError> {
-    plan.in_place = true;
-    plan.leads_group = false;
-    let mut report = 0;
-    plan.report = &raw mut report;
-    let mask = sys::set_signal_mask(!0);
-    plan.mask = match foreign {
-        // What comes from now on waits for the new program, which has this mask of the start
-        // told to it.
-        false => mask,
-        // What waits already would do what it does by default, to this program.
-        true => plan.mask | mask & sys::pending_signals(),
-    };
-    plan.death_signal = sys::death_signal();
-    let cloned = clone_thread(plan);
-    sys::set_signal_mask(mask);
-    cloned?;
-
-    // SAFETY: it lives.
-    Err(unsafe { failed_in_place(plan.report) })
-}
-
-/// clone: a thread, which has ended when this returns.
-fn clone_thread(plan: &mut Plan) -> Result<u32, Error> {
-    let mut stack = Stack(MaybeUninit::uninit());
-    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK;
-    flags |= raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
-    if plan.shares_files {
-        flags |= raw::CLONE_FILES;
-    }
-    let argument: *mut c_void = ptr::from_mut(plan).cast();
-    // SAFETY: one past the end of the stack.
-    let end = unsafe { (&raw mut stack).add(1) }.cast();
-    // SAFETY: as for a process: the stack is free, aligned, and lives until the thread has left
-    // it, as this one is suspended until then; so does the plan, which nobody else uses.
-    unsafe { sys::clone(flags as usize, end, ptr::null_mut(), child::run, argument) }
-}
-
 /// A thread that executes a program in place of this one later: when it is woken, or when the time
 /// is over.
 #[repr(C)]
@@ -698,7 +769,6 @@ pub(crate) struct Later {
     stack: Stack,
     watch: Watch,
     plan: Plan,
-    report: u32,
     /// At the end, as most of it is never touched.
     scratch: [Word; MOST_WORDS],
 }
@@ -730,10 +800,8 @@ pub(crate) unsafe fn arm(
     if !start.lay_out(scratch) {
         return Err(StartError::TooLarge);
     }
-    start.outcome()?;
+    start.found?;
     let plan = &mut start.plan;
-    plan.report = part(offset_of!(Later, report)).cast();
-    plan.in_place = true;
     // Those of the thread are its own.
     plan.shares_files = false;
     // A crash that waits was for the program that is given up.
@@ -741,8 +809,8 @@ pub(crate) unsafe fn arm(
     // As they were when the program began whose place it takes.
     plan.mask = sys::current_signal_mask();
     plan.death_signal = sys::death_signal();
-    // SAFETY: 1. is the caller's duty.
-    unsafe { place.write(*plan) };
+    // SAFETY: 1. is the caller's duty, and the plan is the thread's from here on.
+    unsafe { ptr::copy_nonoverlapping(plan, place, 1) };
     let made = Watch::new(place, deadline.to_ns());
     // SAFETY: 1. is the caller's duty.
     unsafe { watch.write(made) };
@@ -800,20 +868,14 @@ impl Later {
     ///
     /// 1. `later` was [armed](arm), and the thread has ended.
     pub(crate) unsafe fn error(later: *const Later) -> StartError {
-        let report: *const u32 = later.wrapping_byte_add(offset_of!(Later, report)).cast();
+        let plan: *const Plan = later.wrapping_byte_add(offset_of!(Later, plan)).cast();
         // SAFETY: 1. is the caller's duty.
-        unsafe { failed_in_place(report) }
+        failed(unsafe { &*plan }.report.load(Ordering::Acquire))
     }
 }
 
-/// What a thread has reported that did not become the program.
-///
-/// # Safety
-///
-/// 1. `report` is readable, and the thread has ended.
-unsafe fn failed_in_place(report: *const u32) -> StartError {
-    // SAFETY: 1. is the caller's duty. Volatile: it was written by another thread.
-    let report = unsafe { report.read_volatile() };
+/// What a child has reported that did not become the program.
+fn failed(report: u32) -> StartError {
     let failed = Error::from_word(report).filter(|_| report != EXECUTING);
     failed.map_or(StartError::Vanished, StartError::Failed)
 }
@@ -822,64 +884,3 @@ unsafe fn failed_in_place(report: *const u32) -> StartError {
 /// the end aligned, too.
 #[repr(C, align(16))]
 struct Stack(MaybeUninit<[u8; 8192]>);
-
-/// clone3, or clone where that is refused: the child's pid, and its pidfd. Returns when the child has
-/// executed another program or is gone.
-fn clone(plan: &mut Plan, its_pidfd: &mut Option<OwnedFd>) -> Result<Pid, Error> {
-    let mut stack = Stack(MaybeUninit::uninit());
-    let mut pidfd: c_int = -1;
-    let mut flags = raw::CLONE_VM | raw::CLONE_VFORK | plan.namespaces;
-    if plan.shares_files {
-        flags |= raw::CLONE_FILES;
-    }
-    plan.handlers_cleared = true;
-    let args = raw::clone_args {
-        flags: u64::from(flags | raw::CLONE_PIDFD) | raw::CLONE_CLEAR_SIGHAND,
-        pidfd: &raw mut pidfd as u64,
-        child_tid: 0,
-        parent_tid: 0,
-        exit_signal: u64::from(raw::SIGCHLD),
-        stack: &raw mut stack as u64,
-        stack_size: size_of::<Stack>() as u64,
-        tls: 0,
-        set_tid: 0,
-        set_tid_size: 0,
-        cgroup: 0,
-    };
-    let argument: *mut c_void = ptr::from_mut(plan).cast();
-    // SAFETY: the stack is free, aligned, and lives until the child has left it, because
-    // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else uses. All
-    // signals are blocked, by the caller.
-    let mut cloned = unsafe { sys::clone3(&args, child::run, argument) };
-    let kept = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
-    if cloned.is_err_and(|error| !kept.iter().any(|errno| error.is(*errno))) {
-        // Refused by a filter, with whatever errno it likes, or before Linux 5.5.
-        plan.handlers_cleared = false;
-        let argument: *mut c_void = ptr::from_mut(plan).cast();
-        let flags = flags | raw::SIGCHLD;
-        // SAFETY: one past the end of the stack.
-        let end = unsafe { (&raw mut stack).add(1) }.cast();
-        let with_pidfd = (flags | raw::CLONE_PIDFD) as usize;
-        // What failed late may have left a number that is nobody's.
-        pidfd = -1;
-        // SAFETY: as for clone3.
-        cloned = unsafe { sys::clone(with_pidfd, end, &raw mut pidfd, child::run, argument) };
-        if cloned.is_err_and(|error| error.is(Errno::INVAL)) {
-            pidfd = -1;
-            // SAFETY: as for clone3.
-            cloned =
-                unsafe { sys::clone(flags as usize, end, &raw mut pidfd, child::run, argument) };
-        }
-    }
-    let pid = Pid::from_raw(cloned? as i32).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
-    *its_pidfd = if pidfd >= 0 {
-        // SAFETY: the kernel has just made it for this process.
-        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        above_stdio(pidfd).ok()
-    } else {
-        // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
-        // pid is still its own.
-        sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok()
-    };
-    Ok(pid)
-}

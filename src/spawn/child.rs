@@ -19,12 +19,12 @@ pub(super) const EXECUTING: u32 = u32::MAX;
 
 /// All that the child does, prepared by the parent in full. Everything it points to outlives the
 /// child's use of the parent's memory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[repr(C)]
 pub(super) struct Plan {
     /// Where the parent looks for the outcome: [`EXECUTING`], an error as a word, or still 0, when
     /// the child did not come to say anything.
-    pub(super) report: *mut u32,
+    pub(super) report: AtomicU32,
     /// It is a thread of the process that is to become the successor.
     pub(super) in_place: bool,
     /// The fd table is the parent's until it is cut.
@@ -67,7 +67,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) const EMPTY: Plan = Plan {
-        report: ptr::null_mut(),
+        report: AtomicU32::new(0),
         in_place: false,
         shares_files: false,
         handlers_cleared: false,
@@ -108,15 +108,13 @@ pub(super) unsafe extern "C" fn run(plan: *mut c_void) -> ! {
     let failed = match unsafe { prepare(plan) } {
         Ok(()) => {
             // Said first, as nobody is left to say it when it succeeds.
-            // SAFETY: the report is valid, by 1. Volatile: the reader is another process.
-            unsafe { plan.report.write_volatile(EXECUTING) };
+            plan.report.store(EXECUTING, Ordering::Release);
             // SAFETY: 1. is the caller's duty.
             unsafe { execute(plan) }
         }
         Err(error) => error,
     };
-    // SAFETY: as above.
-    unsafe { plan.report.write_volatile(failed.to_word()) };
+    plan.report.store(failed.to_word(), Ordering::Release);
     if !plan.in_place {
         sys::exit(127)
     }
@@ -326,7 +324,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
     let pid = sys::getpid();
     for digits in plan.pids {
         // SAFETY: there is room for a pid and a NUL, by 1.
-        unsafe { write_pid(digits, pid) };
+        unsafe { write_decimal(digits, pid) };
     }
 
     if plan.discarded != 0 {
@@ -380,8 +378,7 @@ pub(super) unsafe fn go_on(plan: *const Plan) -> ! {
     sys::set_signal_mask(mask_in_place(plan) | sys::CRASHES);
     // SAFETY: 1. is the caller's duty.
     let error = unsafe { execute(plan) };
-    // SAFETY: the report is valid, by 1. Volatile: the reader is another thread.
-    unsafe { plan.report.write_volatile(error.to_word()) };
+    plan.report.store(error.to_word(), Ordering::Release);
     // SAFETY: the table is this thread's own, in which nobody owns anything.
     unsafe { close_before_the_end(plan) };
     sys::exit_thread()
@@ -399,30 +396,34 @@ fn fill(fd: c_int) -> Result<(), Error> {
     }
 }
 
-/// Left-aligned: a reader may take zeros in front for octal.
+/// Left-aligned, as a reader may take zeros in front for octal, and with a NUL behind it: where that
+/// is.
 ///
 /// # Safety
 ///
 /// 1. `at` has room for eleven bytes.
-unsafe fn write_pid(at: *mut u8, pid: u32) {
+#[inline(never)]
+pub(super) unsafe fn write_decimal(at: *mut u8, number: u32) -> *mut u8 {
     let mut digits = 1;
-    let mut rest = pid / 10;
+    let mut rest = number / 10;
     while rest > 0 {
         digits += 1;
         rest /= 10;
     }
     // SAFETY: the byte behind at most ten digits, by 1.
-    let mut end = unsafe { at.add(digits) };
+    let end = unsafe { at.add(digits) };
     // SAFETY: as above.
     unsafe { end.write(0) };
-    let mut rest = pid;
-    while end != at {
+    let mut rest = number;
+    let mut digit = end;
+    while digit != at {
         // SAFETY: not before the first digit.
-        end = unsafe { end.sub(1) };
+        digit = unsafe { digit.sub(1) };
         // SAFETY: as above.
-        unsafe { end.write(b'0'.wrapping_add((rest % 10) as u8)) };
+        unsafe { digit.write(b'0'.wrapping_add((rest % 10) as u8)) };
         rest /= 10;
     }
+    end
 }
 
 /// Only ever returns an error.
