@@ -480,6 +480,14 @@ impl NetView {
         Ok(unsafe { sys::own(fd) })
     }
 
+    /// Takes the first inherited fd of that name out of the table, if nobody has claimed it.
+    pub(crate) fn take_named(&mut self, name: &str) -> Result<Option<OwnedFd>, Error> {
+        match self.claim(name) {
+            None => Ok(None),
+            Some(handle) => self.take(handle).map(Some),
+        }
+    }
+
     /// `net.close_and_unlink(handle)` — as [`close`](Self::close), and removes the path of a unix
     /// socket, if this process has made it and it is still that very one.
     ///
@@ -738,6 +746,17 @@ impl NetView {
         replaced.err().unwrap_or(StartError::Vanished)
     }
 
+    /// Executes the program in one of these ways.
+    pub(crate) fn execute(
+        &mut self,
+        way: Way<'_>,
+        program: &Program<'_>,
+        changes: &Changes<'_>,
+    ) -> Result<(), StartError> {
+        let Table { state, slots, .. } = &mut self.0;
+        execute(state, slots, way, program, changes)
+    }
+
     /// `net.guard(program)` — where this program [replaced](Self::replace) another that can be gone back
     /// to ([`Changes::rollback`]): the way back, to be [kept](Guard::keep) until this one is
     /// [ready](Self::ready). Elsewhere one that does nothing.
@@ -837,11 +856,6 @@ impl NetView {
         self.0.successor.as_mut()
     }
 
-    /// As [`successor`](Self::successor).
-    pub(crate) fn started(&self) -> Option<&Successor> {
-        self.0.successor.as_ref()
-    }
-
     /// `net.reap(ended)` — waits for every child that has ended, and tells of each but the
     /// successor, which learns of its own end. Never blocks.
     ///
@@ -870,9 +884,9 @@ impl NetView {
     }
 
     /// Whether a successor is being started, or has taken over and lives.
-    fn is_being_replaced(&mut self) -> bool {
+    pub(crate) fn is_being_replaced(&mut self) -> bool {
         let last = self.0.successor.as_mut();
-        last.is_some_and(|last| !last.has_failed())
+        last.is_some_and(|last| last.end_of_it().is_none())
     }
 
     #[inline(never)]
@@ -1013,10 +1027,10 @@ impl NetView {
                     let state = &mut self.0.state;
                     state.predecessor = Some(Predecessor::new(channel));
                     state.generation = told.generation;
-                    state.at_start = told.at_start;
-                    state.canary = told.canary;
-                    state.rolled_back = told.rolled_back;
-                    if let Some(deadline) = told.rollback {
+                    state.at_start = told.at_start();
+                    state.canary = told.has(Told::CANARY);
+                    state.rolled_back = told.has(Told::ROLLED_BACK);
+                    if let Some(deadline) = told.rollback() {
                         let image = fd.saturating_add(1);
                         if set_cloexec(image).is_ok() {
                             // SAFETY: open, and no one else's by 1.
@@ -1079,7 +1093,7 @@ impl State {
 }
 
 /// How a program is executed.
-enum Way<'a> {
+pub(crate) enum Way<'a> {
     /// As a process of its own, which is put there.
     Process(&'a mut Option<Successor>),
     /// In place of this one.
@@ -1100,13 +1114,20 @@ fn execute(
     let in_place = !matches!(way, Way::Process(_));
     let next = state.generation.saturating_add(1);
     let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
-    let told = Told {
-        generation: changes.generation.unwrap_or(next),
-        canary: changes.canary,
-        rolled_back: matches!(way, Way::Later(..)),
-        at_start: in_place.then_some(*at_start),
-        rollback: changes.rollback.map(|(_, deadline)| deadline),
-    };
+    let mut flags = 0;
+    if changes.canary {
+        flags |= Told::CANARY;
+    }
+    if let Way::Later(..) = way {
+        flags |= Told::ROLLED_BACK;
+    }
+    let mut told = Told::new(changes.generation.unwrap_or(next), flags);
+    if in_place {
+        told.set_at_start(at_start);
+        if let Some((_, deadline)) = changes.rollback {
+            told.set_rollback(deadline);
+        }
+    }
     // Ours, which a foreign program has not, and its own.
     let (ours, theirs) = match changes.foreign {
         true => (None, None),

@@ -14,11 +14,14 @@ use rustix::process::Pid;
 use crate::error::Error;
 use crate::program::AtStart;
 use crate::socket::above_stdio;
-use crate::sys::{self, Waited};
+use crate::sys::{self, SigSet, Waited};
 use crate::time::Deadline;
 
-const GREETING: &[u8; 8] = b"gracenet";
-const READY: &[u8] = b"ready";
+/// The first of the four numbers of a greeting.
+const GREETING: u64 = u64::from_ne_bytes(*b"gracenet");
+
+/// A message of five bytes.
+const READY: &[u8; 5] = b"ready";
 
 /// How long a successor may go on after it has closed its channel, or a canary after it was
 /// ready, before it counts as one that has lost its way: its fds are closed shortly before its end
@@ -31,107 +34,125 @@ const UNWATCHED_MS: u64 = 10;
 /// Messages that are passed over at once, so that a talkative successor holds nobody up.
 const MESSAGES_AT_ONCE: usize = 16;
 
-/// The greeting, and room for any message: up to four numbers, the first of which shows what it
-/// is. The second has the generation in its lower half, [`AtStart::ignored`] above it, and above
-/// that what else the successor is. The third is [`AtStart::mask`], the fourth the end of the time
-/// that a successor in place has before it is rolled back.
-type Greeting = [[u8; 8]; 4];
-
-/// It says that it is ready, and leaves.
-const CANARY: u64 = 1 << 40;
-
-/// It was replaced by a program that came to nothing, and is there again.
-const ROLLED_BACK: u64 = 1 << 41;
-
 /// What a successor is told before it begins.
+///
+/// The greeting is four numbers, of 8 bytes each: what it is; the generation, with the flags in the
+/// upper half; the mask; the end of the time.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Told {
     pub(crate) generation: u32,
-    pub(crate) canary: bool,
-    pub(crate) rolled_back: bool,
-    /// What the signals of the start were like, which one that takes a program's place cannot ask
-    /// the kernel for.
-    pub(crate) at_start: Option<AtStart>,
-    /// Until when it has time to become ready. Behind its channel lies what else is executed.
-    pub(crate) rollback: Option<Deadline>,
+    /// [`AtStart::ignored`], and above it what follows.
+    flags: u32,
+    /// [`AtStart::mask`].
+    mask: SigSet,
+    /// Until when it has time to become ready, or 0. Behind its channel lies what else is executed.
+    until: u64,
+}
+
+impl Told {
+    /// It says that it is ready, and leaves.
+    pub(crate) const CANARY: u32 = 1 << 8;
+
+    /// It was replaced by a program that came to nothing, and is there again.
+    pub(crate) const ROLLED_BACK: u32 = 1 << 9;
+
+    /// It is told what the signals of the start were like, as it takes a program's place and cannot
+    /// ask the kernel for that.
+    const AT_START: u32 = 1 << 10;
+
+    pub(crate) fn new(generation: u32, flags: u32) -> Told {
+        Told {
+            generation,
+            flags,
+            ..Told::default()
+        }
+    }
+
+    pub(crate) fn set_at_start(&mut self, at_start: &AtStart) {
+        self.flags |= Told::AT_START | u32::from(at_start.ignored);
+        self.mask = at_start.mask;
+    }
+
+    pub(crate) const fn set_rollback(&mut self, deadline: Deadline) {
+        self.until = deadline.to_ns();
+    }
+
+    pub(crate) const fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    pub(crate) fn at_start(&self) -> Option<AtStart> {
+        self.has(Told::AT_START).then_some(AtStart {
+            mask: self.mask,
+            ignored: self.flags as u8,
+        })
+    }
+
+    pub(crate) fn rollback(&self) -> Option<Deadline> {
+        (self.until != 0).then_some(Deadline::from_ns(self.until))
+    }
 }
 
 /// A new channel: the predecessor's end, in which the greeting waits, and the successor's.
 pub(crate) fn channel(told: &Told) -> Result<(OwnedFd, OwnedFd), Error> {
-    let (ours, theirs) = sys::seqpacket_pair()?;
-    let (ours, theirs) = (above_stdio(ours)?, above_stdio(theirs)?);
-    let mut second = u64::from(told.generation);
-    if told.canary {
-        second |= CANARY;
-    }
-    if told.rolled_back {
-        second |= ROLLED_BACK;
-    }
-    let mut greeting = [u64::from_ne_bytes(*GREETING), second, 0, 0];
-    let mut length = 2;
-    if let Some(at_start) = told.at_start {
-        greeting = [
-            greeting[0],
-            second | u64::from(at_start.ignored) << 32,
-            at_start.mask,
-            0,
-        ];
-        length = 3;
-        if let Some(deadline) = told.rollback {
-            greeting[3] = deadline.to_ns();
-            length = 4;
-        }
-    }
-    let greeting = greeting.map(u64::to_ne_bytes);
-    let said = greeting.get(..length).unwrap_or_default();
-    sys::send(sys::lend(&ours), said.as_flattened())?;
+    let second = u64::from(told.flags) << 32 | u64::from(told.generation);
+    let greeting = [
+        GREETING.to_ne_bytes(),
+        second.to_ne_bytes(),
+        told.mask.to_ne_bytes(),
+        told.until.to_ne_bytes(),
+    ];
+    let (ours, theirs) = pair()?;
+    sys::send(sys::lend(&ours), greeting.as_flattened())?;
     Ok((ours, theirs))
 }
 
-/// What lies in the channel.
-enum Message {
-    Ready,
-    Unknown,
-    None,
-    End,
-    Failed(Error),
+/// A pair of sockets, whose messages stay whole.
+#[inline(never)]
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
+    let (ours, theirs) = sys::seqpacket_pair()?;
+    Ok((above_stdio(ours)?, above_stdio(theirs)?))
 }
 
-fn receive(channel: BorrowedFd<'_>) -> Message {
-    let mut buffer = Greeting::default();
-    loop {
-        return match sys::receive(channel, buffer.as_flattened_mut()) {
-            Ok(0) => Message::End,
-            Ok(length) if buffer.as_flattened().get(..length) == Some(READY) => Message::Ready,
-            Ok(_) => Message::Unknown,
-            Err(error) if error.is(Errno::AGAIN) => Message::None,
-            // The other end was closed with something unread in it. That is said once, and
-            // before what it had sent itself.
-            Err(error) if error.is(Errno::CONNRESET) => continue,
-            Err(error) => Message::Failed(error),
-        };
-    }
-}
+/// Room for any message.
+type Room = [[u8; 8]; 4];
 
 /// Reads the greeting, if `channel` is one and it is still in there.
 pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<Told> {
-    let mut buffer = Greeting::default();
-    let length = sys::receive(channel, buffer.as_flattened_mut()).ok()?;
-    let [first, second, third, fourth] = buffer.map(u64::from_ne_bytes);
-    if first != u64::from_ne_bytes(*GREETING) {
-        return None;
-    }
-    let at_start = AtStart {
-        mask: third,
-        ignored: (second >> 32) as u8,
-    };
-    Some(Told {
+    let mut room = Room::default();
+    sys::receive(channel, room.as_flattened_mut()).ok()?;
+    let [first, second, mask, until] = room.map(u64::from_ne_bytes);
+    (first == GREETING).then_some(Told {
         generation: second as u32,
-        canary: second & CANARY != 0,
-        rolled_back: second & ROLLED_BACK != 0,
-        at_start: (length >= 24).then_some(at_start),
-        rollback: (length >= 32).then_some(Deadline::from_ns(fourth)),
+        flags: (second >> 32) as u32,
+        mask,
+        until,
     })
+}
+
+/// What was found in a channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ready,
+    Unknown,
+    End,
+}
+
+fn receive(channel: BorrowedFd<'_>) -> Result<Found, Error> {
+    let mut room = Room::default();
+    loop {
+        return match sys::receive(channel, room.as_flattened_mut()) {
+            Ok(0) => Ok(Found::End),
+            Ok(5) if room.as_flattened().starts_with(READY) => Ok(Found::Ready),
+            Ok(_) => Ok(Found::Unknown),
+            Err(error) if error.is(Errno::AGAIN) => Ok(Found::Nothing),
+            // The other end was closed with something unread in it. That is said once, and
+            // before what it had sent itself.
+            Err(error) if error.is(Errno::CONNRESET) => continue,
+            Err(error) => Err(error),
+        };
+    }
 }
 
 /// The predecessor, as its successor sees it.
@@ -164,11 +185,10 @@ impl Predecessor {
     /// - recv: the channel cannot be read.
     pub fn is_gone(&self) -> Result<bool, Error> {
         for _ in 0..MESSAGES_AT_ONCE {
-            match receive(sys::lend(&self.channel)) {
-                Message::End => return Ok(true),
-                Message::None => return Ok(false),
-                Message::Ready | Message::Unknown => {}
-                Message::Failed(error) => return Err(error),
+            match receive(sys::lend(&self.channel))? {
+                Found::End => return Ok(true),
+                Found::Nothing => return Ok(false),
+                Found::Ready | Found::Unknown => {}
             }
         }
         Ok(false)
@@ -281,22 +301,26 @@ pub struct Successor {
     channel: Option<OwnedFd>,
     state: State,
     canary: bool,
+    /// How long it may go on, where it has had its last word.
+    until: Deadline,
+    /// Why it was killed, or how it has ended.
+    failure: Failure,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     /// Nothing has been heard.
     Starting,
-    /// A canary has said that it is ready, and has this time to leave.
-    Leaving(Deadline),
-    /// It has closed the channel; it may live on until then.
-    Closed(Deadline),
-    /// It has been killed for this reason, and is still to be reaped.
-    Ending(Failure),
+    /// A canary has said that it is ready, and has some time to leave.
+    Leaving,
+    /// It has closed the channel, and may live on for some time.
+    Closed,
+    /// It has been killed, and is still to be reaped.
+    Ending,
     Ready,
     /// A canary was ready, and has left.
     Left,
-    Failed(Failure),
+    Failed,
 }
 
 impl Successor {
@@ -312,6 +336,8 @@ impl Successor {
             channel,
             state: State::Starting,
             canary,
+            until: Deadline::NEVER,
+            failure: Failure::Ended,
         }
     }
 
@@ -350,7 +376,7 @@ impl Successor {
 
     /// Whether nothing is decided yet.
     pub const fn is_undecided(&self) -> bool {
-        !matches!(self.state, State::Ready | State::Left | State::Failed(_))
+        !matches!(self.state, State::Ready | State::Left | State::Failed)
     }
 
     /// `successor.try_wait(deadline)` — what has become of it: ready, failed, or not yet decided.
@@ -371,19 +397,27 @@ impl Successor {
                 self.has_ended(failure);
             }
         }
-        match self.state {
-            State::Starting if deadline.has_passed() => self.end(Failure::TimedOut),
-            State::Leaving(end) if end.min(deadline).has_passed() => self.end(Failure::TimedOut),
-            State::Closed(end) if end.min(deadline).has_passed() => {
-                self.end(Failure::ClosedChannel);
-            }
-            _ => {}
+        let reason = match self.state {
+            State::Closed => Failure::ClosedChannel,
+            _ => Failure::TimedOut,
+        };
+        if self.may_be_killed() && self.until.min(deadline).has_passed() {
+            self.end(reason);
         }
+        self.outcome()
+    }
+
+    fn outcome(&self) -> Option<Result<(), Failure>> {
         match self.state {
             State::Ready | State::Left => Some(Ok(())),
-            State::Failed(failure) => Some(Err(failure)),
+            State::Failed => Some(Err(self.failure)),
             _ => None,
         }
+    }
+
+    /// Whether nothing is decided, and it was not killed yet.
+    const fn may_be_killed(&self) -> bool {
+        matches!(self.state, State::Starting | State::Leaving | State::Closed)
     }
 
     /// `successor.wait_ready(deadline)` — waits until it is ready, or has failed.
@@ -416,10 +450,9 @@ impl Successor {
     /// its end: the channel stays open as long as a child of it has it.
     pub fn wake_by(&self, deadline: Deadline) -> Deadline {
         let deadline = match self.state {
-            State::Closed(end) | State::Leaving(end) => end.min(deadline),
-            State::Ending(_) => Deadline::NEVER,
-            State::Failed(_) => return deadline,
-            _ => deadline,
+            State::Failed | State::Left => return deadline,
+            State::Ending => Deadline::NEVER,
+            _ => self.until.min(deadline),
         };
         match self.pidfd {
             Some(_) => deadline,
@@ -444,10 +477,7 @@ impl Successor {
     /// `successor.kill()` — gives it up: it is killed, unless it was ready. The outcome is still
     /// to be waited for, and says [`Failure::GivenUp`].
     pub fn kill(&mut self) {
-        if matches!(
-            self.state,
-            State::Starting | State::Closed(_) | State::Leaving(_)
-        ) {
+        if self.may_be_killed() {
             self.end(Failure::GivenUp);
         }
     }
@@ -465,10 +495,8 @@ impl Successor {
             }
         }
         match self.state {
-            State::Failed(failure) => Some(Err(failure)),
-            State::Left => Some(Ok(())),
-            State::Ready if deadline.has_passed() => Some(Ok(())),
-            _ => None,
+            State::Ready if !deadline.has_passed() => None,
+            _ => self.outcome(),
         }
     }
 
@@ -492,11 +520,12 @@ impl Successor {
         }
     }
 
-    /// Whether another may be started: this one has failed, or has ended after it was ready.
-    pub(crate) fn has_failed(&mut self) -> bool {
+    /// What has become of it in the end: it has failed, be it after it was ready, or a canary has
+    /// left.
+    pub(crate) fn end_of_it(&mut self) -> Option<Result<(), Failure>> {
         match self.try_wait(Deadline::NEVER) {
-            Some(Ok(())) => self.try_probation(Deadline::NEVER).is_some(),
-            outcome => outcome.is_some(),
+            Some(Ok(())) => self.try_probation(Deadline::NEVER),
+            outcome => outcome,
         }
     }
 
@@ -505,7 +534,7 @@ impl Successor {
     ///
     /// [`NetView::reap`](crate::NetView::reap) does so for the one that the table keeps.
     pub fn note_end(&mut self, exit: Exit) -> bool {
-        if let State::Left | State::Failed(_) = self.state {
+        if let State::Left | State::Failed = self.state {
             return false;
         }
         // What it has said before counts, and was it not ready, then not even that.
@@ -523,9 +552,9 @@ impl Successor {
     /// It has ended, and was reaped.
     fn has_ended(&mut self, failure: Failure) {
         match self.state {
-            State::Ending(reason) => self.fail(reason),
+            State::Ending => self.fail(self.failure),
             // Where nobody keeps a status, what it has said is all there is.
-            State::Leaving(_) if matches!(failure, Failure::Exited(0) | Failure::Ended) => {
+            State::Leaving if matches!(failure, Failure::Exited(0) | Failure::Ended) => {
                 self.fail(failure);
                 self.state = State::Left;
             }
@@ -539,31 +568,28 @@ impl Successor {
             let (State::Starting, Some(channel)) = (self.state, &self.channel) else {
                 return;
             };
-            let message = receive(sys::lend(channel));
-            if let Message::Unknown = message {
-                continue;
-            }
-            if let Message::Ready = message {
-                self.state = State::Ready;
-                if self.canary {
-                    // Its end would be read for as long as the process takes to leave.
-                    self.channel = None;
-                    self.state = State::Leaving(Deadline::after_ms(LAST_MOMENTS_MS));
-                }
-            } else if let Message::End = message {
-                self.channel = None;
-                self.state = State::Closed(Deadline::after_ms(LAST_MOMENTS_MS));
-            } else if let Message::Failed(error) = message {
-                self.end(Failure::Failed(error));
-            }
-            return;
+            self.state = match receive(sys::lend(channel)) {
+                Ok(Found::Unknown) => continue,
+                Ok(Found::Nothing) => return,
+                Ok(Found::Ready) if self.canary => State::Leaving,
+                Ok(Found::Ready) => State::Ready,
+                Ok(Found::End) => State::Closed,
+                Err(error) => return self.end(Failure::Failed(error)),
+            };
+            break;
+        }
+        if let State::Leaving | State::Closed = self.state {
+            // Its end would be read for as long as the process takes to leave.
+            self.channel = None;
+            self.until = Deadline::after_ms(LAST_MOMENTS_MS);
         }
     }
 
     /// Kills it. Its pid cannot be another's yet: it has not been reaped.
     fn end(&mut self, reason: Failure) {
         self.channel = None;
-        self.state = State::Ending(reason);
+        self.state = State::Ending;
+        self.failure = reason;
         match sys::kill(
             self.raw_pid(),
             self.pidfd(),
@@ -583,7 +609,8 @@ impl Successor {
     fn fail(&mut self, failure: Failure) {
         self.channel = None;
         self.pidfd = None;
-        self.state = State::Failed(failure);
+        self.state = State::Failed;
+        self.failure = failure;
     }
 
     /// Reaps it, if it has ended.

@@ -10,23 +10,23 @@
 //! [`Event`] for everything that has come about.
 #![allow(unsafe_code)] // Numbers that are read as bytes.
 
-use core::fmt;
+use core::{fmt, ptr};
 
-use heapless::Vec;
+use linux_raw_sys::general::{CLONE_NEWPID, SIGKILL};
+use linux_raw_sys::net::{SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
-use crate::capsule::{Capsule, CapsuleError};
 use crate::changes::Changes;
 use crate::environ::Args;
 use crate::error::Error;
 use crate::init::{self, Exit};
-use crate::net::{Entry, NetView};
+use crate::net::{NetView, Way};
 use crate::notify::Receiver;
 use crate::program::Program;
-use crate::ready::{Failure, Successor, wait_readable};
-use crate::socket::Kind;
+use crate::ready::{self, Failure, Successor, wait_readable};
+use crate::socket::above_stdio;
 use crate::spawn::StartError;
 use crate::sys;
 use crate::time::Deadline;
@@ -156,56 +156,97 @@ pub struct Supervisor<'a> {
     options: Options,
     epoll: OwnedFd,
     receiver: Option<Receiver>,
-    children: Vec<Child, MOST_PROCESSES>,
-    main: Option<Pid>,
-    next: Next,
-    canary: Option<Deadline>,
+    /// The programs, and in the last place a canary.
+    children: [Option<Child>; PLACES],
+    left: Left,
     terminating: bool,
-    /// What the program has last ended with.
-    status: i32,
-    /// It was ready once.
-    proven: bool,
-    /// How often it was started.
-    starts: u32,
-    /// How often in a row it came to nothing.
-    failures: u32,
     /// The listeners are in the epoll.
     awaits_clients: bool,
 }
+
+const PLACES: usize = MOST_PROCESSES + 1;
+const CANARY: usize = MOST_PROCESSES;
 
 /// A process.
 #[derive(Debug)]
 struct Child {
     successor: Successor,
-    phase: Phase,
-    /// When it was started.
-    since: u64,
+    record: Record,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// It has until then to become ready.
-    Starting(Deadline),
-    Serving,
-    /// It was told to end, and has until then.
-    Ending(Deadline),
+/// What the next supervisor is told of a process.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Record {
+    /// 0 where there is none.
+    pid: u32,
+    phase: Phase,
+    has_channel: u16,
+    /// Until when it has to become ready, or to end.
+    until: Deadline,
+    /// From when on it has lived for as long as a start can be put off.
+    lasting: Deadline,
+}
+
+/// What a process does, a bit for each.
+type Phase = u16;
+
+const STARTING: Phase = 1;
+const SERVING: Phase = 2;
+/// It was told to.
+const ENDING: Phase = 4;
+/// It shows that it could take this one's place.
+const TRYING: Phase = 8;
+
+/// What the next supervisor is told: numbers as this machine has them, without gaps between them, of
+/// which any are legible.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Left {
+    version: u32,
+    next: Next,
+    /// When a start is to be.
+    at: Deadline,
+    /// For how long the last start was put off; 0 if the last process did not come to nothing.
+    delay_ms: u64,
+    /// How often it was started.
+    starts: u32,
+    /// What the program has last ended with.
+    status: i32,
+    /// The pid that signals go to, or 0.
+    main: u32,
+    /// It was ready once.
+    proven: u16,
+    has_receiver: u16,
+    /// Written when it is told.
+    records: [Record; MOST_PROCESSES],
 }
 
 /// What comes when no process serves, or becomes ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Next {
+#[repr(transparent)]
+struct Next(u32);
+
+impl Next {
     /// There is one.
-    Nothing,
-    /// To be thought about.
-    Decide { failed: bool, lived_ms: u64 },
-    /// A start, then.
-    Start(Deadline),
+    const NOTHING: Next = Next(0);
+    /// A start, at its time.
+    const START: Next = Next(1);
     /// A client.
-    Client,
+    const CLIENT: Next = Next(2);
+    /// To be thought about: it came to nothing.
+    const AFTER_FAILURE: Next = Next(3);
+    /// To be thought about: it has ended well.
+    const AFTER_SUCCESS: Next = Next(4);
     /// The end, when all have ended.
-    End,
+    const END: Next = Next(5);
     /// It has been told.
-    Over,
+    const OVER: Next = Next(6);
+
+    /// There is no event to come.
+    const fn is_settled(self) -> bool {
+        self.0 <= Next::CLIENT.0
+    }
 }
 
 /// Why a supervisor that took another's place cannot go on with what that one had.
@@ -214,8 +255,8 @@ enum Next {
 pub enum SupervisorError {
     /// A system call failed.
     Failed(Error),
-    /// What it has left cannot be read.
-    State(CapsuleError),
+    /// What it has left cannot be read: it is of another version, or something else.
+    State,
 }
 
 impl From<Error> for SupervisorError {
@@ -224,33 +265,25 @@ impl From<Error> for SupervisorError {
     }
 }
 
-impl From<CapsuleError> for SupervisorError {
-    fn from(error: CapsuleError) -> SupervisorError {
-        SupervisorError::State(error)
-    }
-}
-
 impl fmt::Display for SupervisorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SupervisorError::Failed(error) => error.fmt(f),
-            SupervisorError::State(error) => error.fmt(f),
+            SupervisorError::State => {
+                f.write_str("what the last supervisor has left is not legible")
+            }
         }
     }
 }
 
 impl core::error::Error for SupervisorError {}
 
-/// Under which names the next supervisor finds what it needs.
-const STATE: &str = "gracenet.supervisor";
-const NOTIFY: &str = "gracenet.notify";
-const CHANNEL: &str = "gracenet.channel";
+/// Under which name the next supervisor finds what it needs, in this order: what it is told, the
+/// receiver, and the channels.
+const NAME: &str = "gracenet.supervisor";
 
-/// Of what lies in the capsule.
-const VERSION: u32 = 1;
-
-/// Messages that are read at once, so that a talkative program holds nobody up.
-const MESSAGES_AT_ONCE: usize = 16;
+/// Of what it is told.
+const VERSION: u32 = 2;
 
 impl<'a> Supervisor<'a> {
     /// `Supervisor::new(net, program, command, options)` — supervises `command`, a program and its
@@ -271,7 +304,7 @@ impl<'a> Supervisor<'a> {
         command: Args<'a>,
         options: Options,
     ) -> Result<Supervisor<'a>, SupervisorError> {
-        let epoll = crate::socket::above_stdio(sys::epoll()?)?;
+        let epoll = above_stdio(sys::epoll()?)?;
         let mut supervisor = Supervisor {
             net,
             program,
@@ -279,24 +312,12 @@ impl<'a> Supervisor<'a> {
             options,
             epoll,
             receiver: None,
-            children: Vec::new(),
-            main: None,
-            next: Next::Start(Deadline::from_ns(0)),
-            canary: None,
+            children: [const { None }; PLACES],
+            left: Left::NOTHING,
             terminating: false,
-            status: 0,
-            proven: false,
-            starts: 0,
-            failures: 0,
             awaits_clients: false,
         };
         supervisor.resume()?;
-        if supervisor.receiver.is_none() && options.readiness == Readiness::Notify {
-            supervisor.receiver = Some(Receiver::new()?);
-        }
-        if let Some(receiver) = &supervisor.receiver {
-            sys::epoll_watch(sys::lend(&supervisor.epoll), receiver.as_fd(), true)?;
-        }
         Ok(supervisor)
     }
 
@@ -308,7 +329,7 @@ impl<'a> Supervisor<'a> {
     /// The process that signals go to, and whose status counts: the one that serves, or as long as
     /// none does the one that is becoming ready.
     pub fn main(&self) -> Option<Pid> {
-        self.main
+        Pid::from_raw(self.left.main as i32)
     }
 
     /// `supervisor.try_next()` — does what is to be done now, and says what has come about;
@@ -322,46 +343,42 @@ impl<'a> Supervisor<'a> {
             return None;
         }
         self.hear();
-        if let Some(event) = self.look_after_canary() {
-            return Some(event);
-        }
-        for index in 0..self.children.len() {
+        for index in 0..PLACES {
             if let Some(event) = self.look_after(index) {
                 return Some(event);
             }
         }
-        match self.next {
-            Next::Nothing | Next::Over => None,
-            Next::Decide { failed, lived_ms } => self.decide(failed, lived_ms),
-            Next::Start(at) if at.has_passed() && self.options.on_demand => self.await_client(),
-            Next::Start(at) if at.has_passed() => Some(self.start()),
-            Next::Start(_) => None,
-            Next::Client => self.client_waits().then(|| self.start()),
-            Next::End => (self.children.is_empty() && self.canary.is_none()).then(|| {
-                self.next = Next::Over;
-                Event::Done(self.status)
-            }),
+        if let Next::AFTER_FAILURE | Next::AFTER_SUCCESS = self.left.next {
+            if let Some(event) = self.decide() {
+                return Some(event);
+            }
         }
+        match self.left.next {
+            Next::START if self.left.at.has_passed() => {}
+            Next::CLIENT if self.client_waits() => return Some(self.start()),
+            Next::END if !self.has(!0) => {
+                self.left.next = Next::OVER;
+                return Some(Event::Done(self.left.status));
+            }
+            _ => return None,
+        }
+        Some(match self.options.on_demand {
+            true => self.await_client(),
+            false => self.start(),
+        })
     }
 
     /// `supervisor.wake_by()` — when [`try_next`](Self::try_next) is to be called even if this is not
     /// readable.
     pub fn wake_by(&self) -> Deadline {
-        let mut earliest = match self.next {
-            Next::Start(at) => at,
+        let mut earliest = match self.left.next {
+            Next::START => self.left.at,
             _ => Deadline::NEVER,
         };
-        for child in &self.children {
-            let deadline = match child.phase {
-                Phase::Starting(deadline) | Phase::Ending(deadline) => deadline,
-                Phase::Serving => Deadline::NEVER,
-            };
-            earliest = earliest.min(child.successor.wake_by(deadline));
+        for child in self.children.iter().flatten() {
+            earliest = earliest.min(child.successor.wake_by(child.record.until));
         }
-        match (self.canary, self.net.started()) {
-            (Some(deadline), Some(canary)) => earliest.min(canary.wake_by(deadline)),
-            _ => earliest,
-        }
+        earliest
     }
 
     /// `supervisor.wait(other)` — waits until there is something to do, or the other fd is readable:
@@ -388,6 +405,7 @@ impl<'a> Supervisor<'a> {
         self.net.reap(|pid, exit| {
             let ours = children
                 .iter_mut()
+                .flatten()
                 .find(|child| child.successor.pid() == pid);
             if !ours.is_some_and(|child| child.successor.note_end(exit)) {
                 ended(pid, exit);
@@ -397,9 +415,9 @@ impl<'a> Supervisor<'a> {
 
     /// `supervisor.forward(signal)` — sends a signal to the program, if there is one.
     pub fn forward(&self, signal: Signal) {
-        for child in &self.children {
-            if self.main == Some(child.successor.pid()) {
-                self.send(child, signal);
+        for child in self.children.iter().flatten() {
+            if child.record.pid == self.left.main {
+                child.signal(signal, self.options.signal_group);
             }
         }
     }
@@ -413,23 +431,21 @@ impl<'a> Supervisor<'a> {
         let first = !self.terminating;
         self.terminating = true;
         self.stop_awaiting();
-        self.next = match self.next {
-            Next::Over => Next::Over,
-            _ => Next::End,
-        };
+        if self.left.next != Next::OVER {
+            self.left.next = Next::END;
+        }
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        for child in &mut self.children {
+        for child in self.children.iter_mut().flatten() {
+            if child.record.phase == TRYING {
+                child.successor.kill();
+                continue;
+            }
             // Whatever it says of itself does not matter any more.
             child.successor.declare_ready();
-            if first && !child.is_ending() {
-                child.phase = Phase::Ending(kill_at);
+            if first && child.record.phase != ENDING {
+                child.is_to_end(kill_at);
             }
-        }
-        for child in &self.children {
-            self.send(child, signal);
-        }
-        if let (true, Some(canary)) = (self.canary.is_some(), self.net.successor()) {
-            canary.kill();
+            child.signal(signal, self.options.signal_group);
         }
     }
 
@@ -444,12 +460,11 @@ impl<'a> Supervisor<'a> {
     /// [`StartError`]. Nothing has changed.
     /// - [`StartError::InProgress`]: one is becoming ready, so many are still ending, or all are to.
     pub fn restart(&mut self) -> Result<Option<Pid>, StartError> {
-        match self.next {
-            Next::Client => return Ok(None),
-            Next::End | Next::Over => return Err(StartError::InProgress),
-            Next::Nothing | Next::Decide { .. } | Next::Start(_) => {}
+        match self.left.next {
+            Next::CLIENT => Ok(None),
+            Next::END | Next::OVER => Err(StartError::InProgress),
+            _ => self.launch().map(Some),
         }
-        self.launch().map(Some)
     }
 
     /// `supervisor.start_canary(changes)` — starts a new supervisor as a [canary](NetView::start_canary),
@@ -459,15 +474,9 @@ impl<'a> Supervisor<'a> {
     ///
     /// [`StartError`]. Nothing has changed.
     pub fn start_canary(&mut self, changes: &Changes<'_>) -> Result<Pid, StartError> {
-        if self.is_starting() || self.canary.is_some() {
-            return Err(StartError::InProgress);
-        }
-        let pid = self.hand_on(changes, true)?;
-        self.canary = Some(Deadline::after_ms(self.options.ready_timeout_ms));
-        if let Some(canary) = self.net.successor() {
-            watch(&self.epoll, canary, true);
-        }
-        Ok(pid)
+        let canary = self.hand_on(changes, true)?;
+        let within = self.options.ready_timeout_ms;
+        Ok(self.add(CANARY, canary, TRYING, within))
     }
 
     /// `supervisor.replace(changes)` — [replaces](NetView::replace) this program in its own place by
@@ -477,11 +486,9 @@ impl<'a> Supervisor<'a> {
     /// which there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is
     /// the supervisor's own.
     pub fn replace(&mut self, changes: &Changes<'_>) -> StartError {
-        let is_settled = matches!(self.next, Next::Nothing | Next::Start(_) | Next::Client);
         // What it has ended with would be lost.
-        let has_ended = |child: &mut Child| child.successor.has_failed();
-        let is_settled = is_settled && !self.children.iter_mut().any(has_ended);
-        if self.is_starting() || self.canary.is_some() || !is_settled {
+        let has_ended = |child: &mut Child| child.successor.end_of_it().is_some();
+        if !self.left.next.is_settled() || self.children.iter_mut().flatten().any(has_ended) {
             return StartError::InProgress;
         }
         let replaced = self.hand_on(changes, false);
@@ -495,123 +502,89 @@ impl<'a> Supervisor<'a> {
         let Some(receiver) = &self.receiver else {
             return;
         };
-        // The rest of a message is of no interest.
-        let mut buffer = [0; 512];
-        for _ in 0..MESSAGES_AT_ONCE {
-            let Ok(Some(message)) = receiver.receive(&mut buffer) else {
-                return;
-            };
-            if message.value(b"READY") != Some(b"1") {
-                continue;
-            }
+        receiver.hear(&mut |sender| {
             // Nothing of its children counts.
-            let said = |child: &&mut Child| raw(child.successor.pid()) == message.pid;
-            if let Some(child) = self.children.iter_mut().find(said) {
-                child.successor.declare_ready();
+            for child in self.children.iter_mut().flatten() {
+                if child.record.pid == sender {
+                    child.successor.declare_ready();
+                }
             }
-        }
-    }
-
-    fn look_after_canary(&mut self) -> Option<Event> {
-        let deadline = self.canary?;
-        let outcome = self.net.successor()?.try_wait(deadline)?;
-        self.canary = None;
-        Some(Event::Canary(outcome))
+        });
     }
 
     #[inline(never)]
     fn look_after(&mut self, index: usize) -> Option<Event> {
-        let readiness = self.options.readiness;
-        let child = self.children.get_mut(index)?;
-        let pid = child.successor.pid();
-        match child.phase {
-            Phase::Starting(deadline) => {
-                let outcome = if let Readiness::After(_) = readiness {
-                    if deadline.has_passed() {
-                        child.successor.declare_ready();
-                    }
-                    child.successor.try_wait(Deadline::NEVER)?
-                } else {
-                    let outcome = child.successor.try_wait(deadline);
-                    if deadline.has_passed() && child.successor.is_undecided() {
-                        // All of it: by now it is killed, but by itself.
-                        let _ = init::signal_group(pid, Signal::KILL);
-                    }
-                    outcome?
-                };
-                match outcome {
-                    Ok(()) => Some(self.serves(index)),
-                    Err(failure) => {
-                        self.remove(index, failure);
-                        self.give_terminal_back();
-                        Some(Event::Failed(pid, failure))
-                    }
+        let lives_on = matches!(self.options.readiness, Readiness::After(_));
+        let Child { successor, record } = self.children.get_mut(index)?.as_mut()?;
+        let (pid, phase, until) = (successor.pid(), record.phase, record.until);
+        let outcome = match phase {
+            STARTING if lives_on => {
+                if until.has_passed() {
+                    successor.declare_ready();
+                }
+                successor.try_wait(Deadline::NEVER)
+            }
+            STARTING | TRYING => successor.try_wait(until),
+            // One that was told to end before it was ready need not become so.
+            _ => successor.end_of_it(),
+        };
+        let Some(outcome) = outcome else {
+            if phase != TRYING && until.has_passed() {
+                // All of it. By itself it is killed by now, if it should have become ready.
+                let _ = init::signal_group(pid, Signal::KILL);
+                if phase == ENDING {
+                    record.until = Deadline::NEVER;
+                    // It may have joined another group.
+                    let _ = sys::kill(raw(pid), successor.pidfd(), SIGKILL);
+                    return Some(Event::Killing(pid));
                 }
             }
-            Phase::Serving | Phase::Ending(_) => {
-                // One that was told to end before it was ready need not become so.
-                let outcome = match child.successor.try_wait(Deadline::NEVER) {
-                    Some(Ok(())) => child.successor.try_probation(Deadline::NEVER),
-                    outcome => outcome,
-                };
-                if let Some(Err(failure)) = outcome {
-                    self.remove(index, failure);
-                    return Some(Event::Ended(pid, failure));
-                }
-                match child.phase {
-                    Phase::Ending(kill_at) if kill_at.has_passed() => {
-                        child.phase = Phase::Ending(Deadline::NEVER);
-                        let _ = init::signal_group(pid, Signal::KILL);
-                        // It may have joined another group.
-                        let _ = sys::kill(
-                            raw(pid),
-                            child.successor.pidfd(),
-                            linux_raw_sys::general::SIGKILL,
-                        );
-                        Some(Event::Killing(pid))
-                    }
-                    _ => None,
-                }
+            return None;
+        };
+        if let (STARTING, Ok(())) = (phase, outcome) {
+            return Some(self.serves(pid));
+        }
+        // How a canary has left is nobody's concern.
+        self.remove(index, outcome.err().unwrap_or(Failure::Ended));
+        match (phase, outcome) {
+            (TRYING, outcome) => Some(Event::Canary(outcome)),
+            (STARTING, Err(failure)) => {
+                self.give_terminal_back();
+                Some(Event::Failed(pid, failure))
             }
+            (_, Err(failure)) => Some(Event::Ended(pid, failure)),
+            _ => None,
         }
     }
 
     /// It is ready: those that served before are to end.
-    fn serves(&mut self, index: usize) -> Event {
-        self.proven = true;
+    fn serves(&mut self, pid: Pid) -> Event {
+        self.left.proven = 1;
+        self.left.main = raw(pid);
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        let mut pid = None;
-        for (other, child) in self.children.iter_mut().enumerate() {
-            if other == index {
-                child.phase = Phase::Serving;
+        for child in self.children.iter_mut().flatten() {
+            if child.successor.pid() == pid {
+                child.record.phase = SERVING;
+                child.record.until = Deadline::NEVER;
                 // Nothing more is heard there.
-                if let Some(channel) = child.successor.channel() {
-                    let _ = sys::epoll_watch(sys::lend(&self.epoll), channel, false);
-                }
-                pid = Some(child.successor.pid());
-            } else if child.phase == Phase::Serving {
-                child.phase = Phase::Ending(kill_at);
-                let _ = signal(child, Signal::TERM, self.options.signal_group);
+                watch(&self.epoll, child.successor.channel(), false);
+            } else if child.record.phase == SERVING {
+                child.is_to_end(kill_at);
+                child.signal(Signal::TERM, self.options.signal_group);
             }
         }
-        // The program's own predecessor is gone when the last of them is, which it can tell by its
-        // channel.
         self.let_go_of_channels();
-        match pid {
-            Some(pid) => {
-                self.main = Some(pid);
-                Event::Ready(pid)
-            }
-            None => Event::Waiting,
-        }
+        Event::Ready(pid)
     }
 
+    /// The program's own predecessor is gone when the last of those that end is, which it can tell by
+    /// its channel.
     fn let_go_of_channels(&mut self) {
-        if self.children.iter().any(Child::is_ending) {
+        if self.has(ENDING) {
             return;
         }
-        for child in &mut self.children {
-            if child.phase == Phase::Serving {
+        for child in self.children.iter_mut().flatten() {
+            if child.record.phase == SERVING {
                 child.successor.let_go_of_channel();
             }
         }
@@ -619,16 +592,18 @@ impl<'a> Supervisor<'a> {
 
     /// One has ended.
     fn remove(&mut self, index: usize, failure: Failure) {
-        let Some(child) = self.children.get(index) else {
+        let Some(place) = self.children.get_mut(index) else {
             return;
         };
-        let (pid, since) = (child.successor.pid(), child.since);
-        self.children.retain(|child| child.successor.pid() != pid);
-        let mut others = self.children.iter();
-        if self.main == Some(pid) {
-            let starting = others.find(|child| !child.is_ending());
-            self.main = starting.map(|child| child.successor.pid());
-            self.status = match failure {
+        let Some(Child { record, .. }) = *place else {
+            return;
+        };
+        *place = None;
+        if self.left.main == record.pid {
+            let mut others = self.children.iter().flatten();
+            let other = others.find(|child| child.record.phase & (STARTING | SERVING) != 0);
+            self.left.main = other.map_or(0, |child| child.record.pid);
+            self.left.status = match failure {
                 Failure::Exited(status) => status,
                 Failure::Killed(signal) => signal.wrapping_add(128),
                 // It was killed, by us.
@@ -636,46 +611,48 @@ impl<'a> Supervisor<'a> {
             };
         }
         self.let_go_of_channels();
-        if self.next == Next::Nothing && self.children.iter().all(Child::is_ending) {
-            self.next = Next::Decide {
-                failed: failure != Failure::Exited(0),
-                lived_ms: crate::time::monotonic_ms().saturating_sub(since),
+        if self.left.next == Next::NOTHING && !self.has(STARTING | SERVING) {
+            self.left.next = match failure {
+                Failure::Exited(0) => Next::AFTER_SUCCESS,
+                _ => Next::AFTER_FAILURE,
             };
+            if failure == Failure::Exited(0) || record.lasting.has_passed() {
+                self.left.delay_ms = 0;
+            }
         }
     }
 
     /// One that came to nothing had taken it from the one that goes on.
     fn give_terminal_back(&self) {
-        if let Some(main) = self.main {
+        if self.left.main != 0 {
             // From the background, in which this process would be stopped for it.
             let mask = sys::block_signals(sys::set_of(&[linux_raw_sys::general::SIGTTOU]));
             // Where there is no terminal, there is nothing to give.
-            let _ = sys::set_foreground(0, raw(main));
+            let _ = sys::set_foreground(0, self.left.main);
             sys::set_signal_mask(mask);
         }
     }
 
     /// No process serves: what now?
-    fn decide(&mut self, failed: bool, lived_ms: u64) -> Option<Event> {
+    fn decide(&mut self) -> Option<Event> {
+        let failed = self.left.next == Next::AFTER_FAILURE;
+        let on_demand = self.options.on_demand;
         let again = match self.options.restart {
             Restart::No => false,
-            Restart::OnFailure => failed || self.options.on_demand,
+            Restart::OnFailure => failed || on_demand,
             Restart::Always => true,
         };
         if !again {
-            self.next = Next::End;
-            return self.try_next();
+            self.left.next = Next::END;
+            return None;
         }
-        let (_, most) = self.options.back_off_ms;
-        if lived_ms >= most || !failed {
-            self.failures = 0;
+        if !failed && on_demand {
+            return Some(self.await_client());
         }
-        if !failed && self.options.on_demand {
-            return self.await_client();
-        }
-        let delay = delay_ms(self.options.back_off_ms, self.failures);
-        self.failures = self.failures.saturating_add(1);
-        self.next = Next::Start(Deadline::after_ms(delay));
+        let delay = longer(self.left.delay_ms, self.options.back_off_ms);
+        self.left.delay_ms = delay;
+        self.left.at = Deadline::after_ms(delay);
+        self.left.next = Next::START;
         Some(Event::Restarting(delay))
     }
 
@@ -688,14 +665,13 @@ impl<'a> Supervisor<'a> {
             Err(error) => {
                 // As a shell has it: found and not executable, or not found.
                 let missing = matches!(error, StartError::Failed(error) if error.is(Errno::NOENT));
-                self.status = if missing { 127 } else { 126 };
+                self.left.status = if missing { 127 } else { 126 };
                 // One that never ran will not do so by itself.
-                self.next = match self.proven || self.options.restart == Restart::Always {
-                    true => Next::Decide {
-                        failed: true,
-                        lived_ms: 0,
-                    },
-                    false => Next::End,
+                let again = self.left.proven != 0 || self.options.restart == Restart::Always;
+                self.left.next = if again {
+                    Next::AFTER_FAILURE
+                } else {
+                    Next::END
                 };
                 Event::NotStarted(error)
             }
@@ -704,58 +680,76 @@ impl<'a> Supervisor<'a> {
 
     #[inline(never)]
     fn launch(&mut self) -> Result<Pid, StartError> {
-        if self.is_starting() || self.children.is_full() {
+        let mut programs = self.children.iter().take(MOST_PROCESSES);
+        let (false, Some(place)) = (self.has(STARTING), programs.position(Option::is_none)) else {
             return Err(StartError::InProgress);
-        }
-        let mut set = Vec::<_, 1>::new();
+        };
+        let variable;
+        let mut changes = Changes::new();
         if let Some(receiver) = &self.receiver {
-            let _ = set.push(receiver.variable());
+            variable = [receiver.variable()];
+            changes.set = &variable;
         }
-        let mut changes = Changes::new().args(self.command).group().set(&set);
+        changes.args = Some(self.command);
         changes.path = self.command.iter().next();
+        changes.group = true;
         changes.foreign = self.options.readiness != Readiness::Channel;
-        changes.generation = Some(self.starts);
+        changes.generation = Some(self.left.starts);
         if self.options.pid_namespace {
-            changes = changes.pid_namespace();
+            changes.namespaces = CLONE_NEWPID;
         }
         let successor = self.net.spawn(self.program, &changes)?;
-        drop(set);
-        self.starts = self.starts.saturating_add(1);
+        self.left.starts = self.left.starts.saturating_add(1);
         let within = match self.options.readiness {
             Readiness::After(ms) => ms,
             Readiness::Channel | Readiness::Notify => self.options.ready_timeout_ms,
         };
-        watch(&self.epoll, &successor, true);
-        let pid = successor.pid();
-        let child = Child {
-            successor,
-            phase: Phase::Starting(Deadline::after_ms(within)),
-            since: crate::time::monotonic_ms(),
-        };
-        let _ = self.children.push(child);
-        self.main = self.main.or(Some(pid));
-        self.next = Next::Nothing;
+        let pid = self.add(place, successor, STARTING, within);
+        if self.left.main == 0 {
+            self.left.main = raw(pid);
+        }
+        self.left.next = Next::NOTHING;
         Ok(pid)
     }
 
-    fn is_starting(&self) -> bool {
-        let starting = |child: &Child| matches!(child.phase, Phase::Starting(_));
-        self.children.iter().any(starting)
+    /// Takes in a process that was started.
+    fn add(&mut self, place: usize, successor: Successor, phase: Phase, within_ms: u64) -> Pid {
+        let pid = successor.pid();
+        let (_, longest) = self.options.back_off_ms;
+        let record = Record {
+            pid: raw(pid),
+            phase,
+            has_channel: 0,
+            until: Deadline::after_ms(within_ms),
+            lasting: Deadline::after_ms(longest),
+        };
+        watch(&self.epoll, successor.channel(), true);
+        self.put(place, successor, record);
+        pid
     }
 
-    fn send(&self, child: &Child, what: Signal) {
-        let _ = signal(child, what, self.options.signal_group);
+    fn put(&mut self, place: usize, successor: Successor, record: Record) {
+        watch(&self.epoll, successor.pidfd(), true);
+        if let Some(place) = self.children.get_mut(place) {
+            *place = Some(Child { successor, record });
+        }
+    }
+
+    /// Whether a process does one of these.
+    fn has(&self, phases: Phase) -> bool {
+        let mut children = self.children.iter().flatten();
+        children.any(|child| child.record.phase & phases != 0)
     }
 
     // Clients that wait.
 
-    fn await_client(&mut self) -> Option<Event> {
+    fn await_client(&mut self) -> Event {
         if !self.awaits_clients {
             self.awaits_clients = true;
             self.watch_listeners(true);
         }
-        self.next = Next::Client;
-        Some(Event::Waiting)
+        self.left.next = Next::CLIENT;
+        Event::Waiting
     }
 
     fn stop_awaiting(&mut self) {
@@ -766,128 +760,112 @@ impl<'a> Supervisor<'a> {
     }
 
     fn watch_listeners(&self, watched: bool) {
-        for entry in self.net.iter().filter(can_have_clients) {
-            let _ = sys::epoll_watch(sys::lend(&self.epoll), entry.as_fd(), watched);
+        for entry in self.net.iter() {
+            if can_have_clients(entry.as_fd()) {
+                watch(&self.epoll, Some(entry.as_fd()), watched);
+            }
         }
     }
 
     /// Whether something lies in the queue of one of the sockets.
     fn client_waits(&self) -> bool {
-        self.net
-            .iter()
-            .filter(can_have_clients)
-            .any(|entry| sys::poll([Some(entry.as_fd()), None], Some(0)) == Ok(1))
+        self.net.iter().any(|entry| {
+            let fd = entry.as_fd();
+            can_have_clients(fd) && sys::poll([Some(fd), None], Some(0)) == Ok(1)
+        })
     }
 
     // What the next supervisor is told.
 
     /// Executes the next supervisor, as a canary or in place, with all that it needs.
-    fn hand_on(&mut self, changes: &Changes<'_>, canary: bool) -> Result<Pid, StartError> {
-        let capsule = Capsule::seal(VERSION, &[bytes(&self.encode())])?;
-        let mut lent = Vec::<_, { MOST_PROCESSES + 2 }>::new();
-        let _ = lent.push((STATE, sys::lend(&capsule)));
-        if let Some(receiver) = &self.receiver {
-            let _ = lent.push((NOTIFY, receiver.as_fd()));
+    fn hand_on(&mut self, changes: &Changes<'_>, canary: bool) -> Result<Successor, StartError> {
+        if self.has(STARTING | TRYING) || self.net.is_being_replaced() {
+            return Err(StartError::InProgress);
         }
-        for child in &self.children {
-            if let Some(channel) = child.successor.channel() {
-                let _ = lent.push((CHANNEL, channel));
+        let (ours, theirs) = ready::pair()?;
+        let mut lent = [(NAME, sys::lend(&theirs)); MOST_PROCESSES + 2];
+        let mut count = 1;
+        let mut lend = |fd| {
+            if let Some((_, place)) = lent.get_mut(count) {
+                *place = fd;
+                count += 1;
+            }
+        };
+        self.left.has_receiver = 0;
+        if let Some(receiver) = &self.receiver {
+            self.left.has_receiver = 1;
+            lend(receiver.as_fd());
+        }
+        for (record, child) in self.left.records.iter_mut().zip(&self.children) {
+            *record = Record::NONE;
+            if let Some(child) = child {
+                *record = child.record;
+                if let Some(channel) = child.successor.channel() {
+                    record.has_channel = 1;
+                    lend(channel);
+                }
             }
         }
+        sys::send(sys::lend(&ours), self.left.as_bytes())?;
         let mut changes = *changes;
-        changes.lent = &lent;
-        match canary {
-            true => Ok(self.net.start_canary(self.program, &changes)?.pid()),
-            false => Err(self.net.replace(self.program, &changes)),
-        }
-    }
-
-    /// The supervisor's own numbers, and those of each process.
-    fn encode(&self) -> Records {
-        let (next, at) = match self.next {
-            Next::Client => (NEXT_CLIENT, 0),
-            Next::Start(at) => (NEXT_START, at.to_ns()),
-            // The others are not settled, and none takes this one's place then.
-            _ => (NEXT_NOTHING, 0),
+        changes.lent = lent.get(..count).unwrap_or_default();
+        changes.canary = canary;
+        // A canary without a channel would serve, and stay.
+        changes.foreign &= !canary;
+        let mut successor = None;
+        let way = match canary {
+            true => Way::Process(&mut successor),
+            false => Way::InPlace,
         };
-        let mut records = Records::new();
-        let _ = records.push([
-            u64::from(self.starts) | u64::from(self.failures) << 32,
-            u64::from(self.status as u32) | u64::from(self.proven) << 32,
-            next,
-            at,
-        ]);
-        for child in &self.children {
-            let (ends, kill_at) = match child.phase {
-                Phase::Ending(kill_at) => (CHILD_ENDS, kill_at.to_ns()),
-                _ => (0, 0),
-            };
-            let channel = match child.successor.channel() {
-                Some(_) => CHILD_HAS_CHANNEL,
-                None => 0,
-            };
-            let pid = u64::from(raw(child.successor.pid()));
-            let _ = records.push([pid, ends | channel, kill_at, child.since]);
-        }
-        records
+        self.net.execute(way, self.program, &changes)?;
+        successor.ok_or(StartError::Vanished)
     }
 
     /// Goes on with what the supervisor has left whose place this one took, if it did.
     #[inline(never)]
     fn resume(&mut self) -> Result<(), SupervisorError> {
-        let Some(capsule) = self.take(STATE)? else {
-            return Ok(());
-        };
-        if let Some(socket) = self.take(NOTIFY)? {
-            self.receiver = Some(Receiver::from_fd(socket)?);
-        }
-        let capsule = Capsule::open(sys::lend(&capsule))?.check_version(VERSION)?;
-        let mut room = [[0_u64; 4]; MOST_PROCESSES + 1];
-        let size = capsule.read(bytes_mut(&mut room))?.len();
-        let mut records = room.into_iter().take(size / size_of::<Record>());
-        let [counts, status, next, at] = records.next().unwrap_or_default();
-        self.starts = counts as u32;
-        self.failures = (counts >> 32) as u32;
-        self.status = status as u32 as i32;
-        self.proven = status >> 32 != 0;
-        self.next = match next {
-            NEXT_START => Next::Start(Deadline::from_ns(at)),
-            _ => Next::Nothing,
-        };
-        if next == NEXT_CLIENT {
-            // The last one has said so.
-            let _ = self.await_client();
-        }
-        for [pid, flags, kill_at, since] in records {
-            let channel = match flags & CHILD_HAS_CHANNEL {
-                0 => None,
-                _ => self.take(CHANNEL)?,
-            };
-            let Some(pid) = Pid::from_raw(pid as i32) else {
-                continue;
-            };
-            let mut phase = Phase::Ending(Deadline::from_ns(kill_at));
-            if flags & CHILD_ENDS == 0 {
-                self.main = Some(pid);
-                phase = Phase::Serving;
+        let mut socket = None;
+        if let Some(letter) = self.net.take_named(NAME)? {
+            // It stays there for the last one, should this one be rolled back.
+            let size = sys::peek(sys::lend(&letter), self.left.as_bytes_mut());
+            if size != Ok(size_of::<Left>() as u32) || self.left.version != VERSION {
+                return Err(SupervisorError::State);
             }
-            let successor = Successor::resume(pid, channel);
-            watch(&self.epoll, &successor, false);
-            let _ = self.children.push(Child {
-                successor,
-                phase,
-                since,
-            });
+            if self.left.has_receiver != 0 {
+                socket = self.net.take_named(NAME)?;
+            }
+            for index in 0..MOST_PROCESSES {
+                self.resume_process(index)?;
+            }
+            if self.left.next == Next::CLIENT {
+                // The last one has said so.
+                self.await_client();
+            }
+        }
+        if socket.is_none() && self.options.readiness == Readiness::Notify {
+            socket = Some(Receiver::socket()?);
+        }
+        if let Some(socket) = socket {
+            let receiver = self.receiver.insert(Receiver::from_fd(socket)?);
+            sys::epoll_watch(sys::lend(&self.epoll), receiver.as_fd(), true)?;
         }
         Ok(())
     }
 
-    /// What the last supervisor has left under this name.
-    fn take(&mut self, name: &str) -> Result<Option<OwnedFd>, Error> {
-        match self.net.claim(name) {
-            None => Ok(None),
-            Some(handle) => self.net.take(handle).map(Some),
-        }
+    fn resume_process(&mut self, index: usize) -> Result<(), Error> {
+        let Some(record) = self.left.records.get(index) else {
+            return Ok(());
+        };
+        let Some(pid) = Pid::from_raw(record.pid as i32) else {
+            return Ok(());
+        };
+        let record = *record;
+        let channel = match record.has_channel {
+            0 => None,
+            _ => self.net.take_named(NAME)?,
+        };
+        self.put(index, Successor::resume(pid, channel), record);
+        Ok(())
     }
 }
 
@@ -899,73 +877,98 @@ impl AsFd for Supervisor<'_> {
 }
 
 impl Child {
-    fn is_ending(&self) -> bool {
-        matches!(self.phase, Phase::Ending(_))
+    fn is_to_end(&mut self, kill_at: Deadline) {
+        self.record.phase = ENDING;
+        self.record.until = kill_at;
+    }
+
+    fn signal(&self, signal: Signal, group: bool) {
+        let pid = self.successor.pid();
+        if group && init::signal_group(pid, signal).is_ok() {
+            return;
+        }
+        let signal = signal.as_raw().unsigned_abs();
+        // It may have ended by now.
+        let _ = sys::kill(raw(pid), self.successor.pidfd(), signal);
     }
 }
 
-/// Four numbers of the capsule.
-type Record = [u64; 4];
-type Records = Vec<Record, { MOST_PROCESSES + 1 }>;
-
-const NEXT_NOTHING: u64 = 0;
-const NEXT_START: u64 = 1;
-const NEXT_CLIENT: u64 = 2;
-
-const CHILD_ENDS: u64 = 1;
-const CHILD_HAS_CHANNEL: u64 = 2;
-
-/// Numbers as this machine has them: whoever reads them runs on it, too.
-fn bytes(records: &[Record]) -> &[u8] {
-    let (at, size) = (records.as_ptr().cast(), size_of_val(records));
-    // SAFETY: so many bytes, which numbers are made of.
-    unsafe { core::slice::from_raw_parts(at, size) }
+impl Record {
+    const NONE: Record = Record {
+        pid: 0,
+        phase: 0,
+        has_channel: 0,
+        until: Deadline::NEVER,
+        lasting: Deadline::NEVER,
+    };
 }
 
-fn bytes_mut(records: &mut [Record]) -> &mut [u8] {
-    let (at, size) = (records.as_mut_ptr().cast(), size_of_val(records));
-    // SAFETY: as above, and any bytes make a number.
-    unsafe { core::slice::from_raw_parts_mut(at, size) }
+impl Left {
+    /// There was no supervisor before.
+    const NOTHING: Left = Left {
+        version: VERSION,
+        next: Next::START,
+        at: Deadline::from_ns(0),
+        delay_ms: 0,
+        starts: 0,
+        status: 0,
+        main: 0,
+        proven: 0,
+        has_receiver: 0,
+        records: [Record::NONE; MOST_PROCESSES],
+    };
+
+    fn as_bytes(&self) -> &[u8] {
+        let (at, size) = (ptr::from_ref(self).cast(), size_of::<Left>());
+        // SAFETY: so many bytes, which numbers without gaps are made of.
+        unsafe { core::slice::from_raw_parts(at, size) }
+    }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        let (at, size) = (ptr::from_mut(self).cast(), size_of::<Left>());
+        // SAFETY: as above, and any bytes make numbers.
+        unsafe { core::slice::from_raw_parts_mut(at, size) }
+    }
 }
 
-/// How long a start is put off after so many failures in a row.
-fn delay_ms((first, most): (u64, u64), failures: u32) -> u64 {
-    first.saturating_mul(1 << failures.min(63)).min(most)
+// There are no gaps.
+const _: () = assert!(size_of::<Left>() == 40 + MOST_PROCESSES * 24);
+
+/// How long a start is put off that was put off for so long the last time.
+fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {
+    let delay = match delay_ms {
+        0 => first,
+        _ => delay_ms.saturating_mul(2),
+    };
+    delay.min(most)
 }
 
 fn raw(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get().unsigned_abs()
 }
 
-fn signal(child: &Child, signal: Signal, group: bool) -> Result<(), Error> {
-    let pid = child.successor.pid();
-    if group && init::signal_group(pid, signal).is_ok() {
-        return Ok(());
-    }
-    sys::kill(
-        raw(pid),
-        child.successor.pidfd(),
-        signal.as_raw().unsigned_abs(),
-    )
-}
-
 /// What else there is, such as a file, can always be read, or is nobody's way in.
-fn can_have_clients(entry: &Entry<'_>) -> bool {
-    matches!(entry.kind(), Ok(Kind::Listener(_) | Kind::Datagram(_)))
+fn can_have_clients(fd: BorrowedFd<'_>) -> bool {
+    sys::socket_option(fd, SO_ACCEPTCONN) == Ok(1)
+        || sys::socket_option(fd, SO_TYPE) == Ok(SOCK_DGRAM)
 }
 
-/// Its fds wake the supervisor, until they are closed.
-fn watch(epoll: &OwnedFd, successor: &Successor, channel: bool) {
-    let fds = [successor.pidfd(), successor.channel().filter(|_| channel)];
-    for fd in fds.into_iter().flatten() {
-        // Without it, it is looked at every 10 ms, or when SIGCHLD comes.
-        let _ = sys::epoll_watch(sys::lend(epoll), fd, true);
+/// It wakes the supervisor, until it is closed.
+fn watch(epoll: &OwnedFd, fd: Option<BorrowedFd<'_>>, watched: bool) {
+    if let Some(fd) = fd {
+        // Without it, a process is looked at every 10 ms, or when SIGCHLD comes.
+        let _ = sys::epoll_watch(sys::lend(epoll), fd, watched);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The delays of so many starts, each of which comes to nothing.
+    fn delay_ms(back_off: (u64, u64), failures: u32) -> u64 {
+        (0..=failures).fold(0, |delay, _| longer(delay, back_off))
+    }
 
     #[test]
     fn delays_double_up_to_the_longest() {
@@ -974,7 +977,7 @@ mod tests {
             [0, 1, 2, 5, 6, 7].map(after),
             [100, 200, 400, 3_200, 5_000, 5_000]
         );
-        for failures in [31, 32, 33, 63, 64, u32::MAX] {
+        for failures in [31, 32, 33, 63, 64, 1_000] {
             assert_eq!(after(failures), 5_000);
             assert_eq!(delay_ms((0, 5_000), failures), 0);
             assert_eq!(delay_ms((5, 3), failures), 3);

@@ -16,6 +16,7 @@ use crate::sys;
 /// assert!(!Deadline::NEVER.has_passed());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(transparent)]
 pub struct Deadline(u64);
 
 impl Deadline {

@@ -63,6 +63,7 @@ fn in_a_thread(body: impl FnOnce() + Send) {
 /// Before Linux 6.3, which does not know that a file in memory can be kept from being executed.
 #[test]
 fn capsule_is_sealed_where_the_kernel_has_fewer_seals() {
+    let _alone = alone();
     in_a_thread(|| {
         refuse_memfd_create(MFD_NOEXEC_SEAL, libc::EINVAL);
         let fd = Capsule::seal(1, &[b"state"]).unwrap();
@@ -78,6 +79,7 @@ fn capsule_is_sealed_where_the_kernel_has_fewer_seals() {
 /// Before Linux 3.17, or where a filter forbids it: it is tried no further.
 #[test]
 fn kernel_without_files_in_memory_is_told() {
+    let _alone = alone();
     for errno in [libc::ENOSYS, libc::EPERM] {
         in_a_thread(move || {
             refuse_memfd_create(!0, errno);
@@ -91,6 +93,7 @@ fn kernel_without_files_in_memory_is_told() {
 /// Without a signal: SIGXFSZ would end this very process.
 #[test]
 fn capsule_over_the_limit_on_files_is_refused() {
+    let _alone = alone();
     let before = getrlimit(Resource::Fsize);
     let limit = Rlimit {
         current: Some(64 << 20),

@@ -74,11 +74,16 @@ impl Receiver {
     ///
     /// - `socket`, `bind`, `setsockopt`, `getsockname`: it cannot be made.
     pub fn new() -> Result<Receiver, Error> {
+        Receiver::from_fd(Receiver::socket()?)
+    }
+
+    /// Of which nothing is known yet.
+    pub(crate) fn socket() -> Result<OwnedFd, Error> {
         let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
         let fd = sys::lend(&socket);
         sys::turn_on(fd, SO_PASSCRED)?;
         sys::bind(fd, &SockAddr::AUTOBIND)?;
-        Receiver::from_fd(socket)
+        Ok(socket)
     }
 
     /// `Receiver::from_fd(socket)` — one that another program has made, whose place this one took:
@@ -147,20 +152,28 @@ impl Receiver {
         successor: &mut Successor,
         deadline: Deadline,
     ) -> Option<Result<(), Failure>> {
+        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
+        self.hear(&mut |sender| {
+            if sender == pid {
+                successor.declare_ready();
+            }
+        });
+        successor.try_wait(deadline)
+    }
+
+    /// Reads what there is, and tells of each process that has said that it is ready.
+    pub(crate) fn hear(&self, is_ready: &mut dyn FnMut(u32)) {
         // The rest of a message is of no interest.
         let mut buffer = [0; 512];
-        let pid = successor.pid().as_raw_nonzero().get().unsigned_abs();
         // Anybody can send, and as fast as it is read.
         for _ in 0..MESSAGES_AT_ONCE {
             let Ok(Some(message)) = self.receive(&mut buffer) else {
-                break;
+                return;
             };
-            if message.pid == pid && message.value(b"READY") == Some(b"1") {
-                successor.declare_ready();
-                break;
+            if message.value(b"READY") == Some(b"1") {
+                is_ready(message.pid);
             }
         }
-        successor.try_wait(deadline)
     }
 
     /// `receiver.wait_ready(successor, deadline)` — waits until a
