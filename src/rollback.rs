@@ -69,7 +69,6 @@ struct Room {
     handler_stack: MaybeUninit<[u8; HANDLER_STACK]>,
     /// What was there before.
     handlers: [Handler; CRASH_SIGNALS.len()],
-    has_handler_stack: bool,
     /// The process. One that it forks off has the memory and the handlers as well, and no thread.
     owner: u32,
     later: Later,
@@ -179,20 +178,13 @@ fn handler_stack(room: *mut Room) -> *mut c_void {
         .cast()
 }
 
-fn has_handler_stack(room: *mut Room) -> *mut bool {
-    room.wrapping_byte_add(offset_of!(Room, has_handler_stack))
-        .cast()
-}
-
 fn owner(room: *mut Room) -> *mut u32 {
     room.wrapping_byte_add(offset_of!(Room, owner)).cast()
 }
 
-/// Each signal of a crash, and what it did before.
-fn handlers(room: *mut Room) -> impl Iterator<Item = (u32, *mut Handler)> {
-    let first: *mut Handler = room.wrapping_byte_add(offset_of!(Room, handlers)).cast();
-    let places = (0..).map(move |index| first.wrapping_add(index));
-    CRASH_SIGNALS.into_iter().zip(places)
+/// What the first of the signals of a crash did before, and behind it the others.
+fn handlers(room: *mut Room) -> *mut Handler {
+    room.wrapping_byte_add(offset_of!(Room, handlers)).cast()
 }
 
 /// # Safety
@@ -258,12 +250,12 @@ unsafe fn give_back(room: *mut Room) {
 unsafe fn set_handlers(room: *mut Room) {
     // A stack that has overflowed has no room for a handler.
     // SAFETY: 1. is the caller's duty; it is given back before the room is.
-    let has_stack = unsafe { sys::set_handler_stack(handler_stack(room), HANDLER_STACK) };
-    // SAFETY: 1. is the caller's duty.
-    unsafe { has_handler_stack(room).write(has_stack) };
-    for (signal, before) in handlers(room) {
+    unsafe { sys::set_handler_stack(handler_stack(room), HANDLER_STACK) };
+    let mut before = handlers(room);
+    for signal in &CRASH_SIGNALS {
         // SAFETY: 1. is the caller's duty. It never returns to what has crashed.
-        unsafe { sys::set_handler(signal, crashed, before) };
+        unsafe { sys::set_handler(*signal, crashed, before) };
+        before = before.wrapping_add(1);
     }
 }
 
@@ -271,14 +263,13 @@ unsafe fn set_handlers(room: *mut Room) {
 ///
 /// 1. The room is armed.
 unsafe fn restore_handlers(room: *mut Room) {
-    for (signal, before) in handlers(room) {
+    let mut before = handlers(room);
+    for signal in &CRASH_SIGNALS {
         // SAFETY: 1. is the caller's duty.
-        unsafe { sys::restore_handler(signal, crashed, before) };
+        unsafe { sys::restore_handler(*signal, crashed, before) };
+        before = before.wrapping_add(1);
     }
-    // SAFETY: 1. is the caller's duty.
-    if unsafe { has_handler_stack(room).read() } {
-        sys::no_handler_stack(handler_stack(room));
-    }
+    sys::no_handler_stack(handler_stack(room));
 }
 
 /// Runs in the thread that has crashed. What it has left behind is nobody's any more.

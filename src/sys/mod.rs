@@ -401,40 +401,41 @@ pub(crate) unsafe fn restore_handler(
     }
 }
 
-/// sigaltstack(stack), unless this thread has one: whether it has this one now.
+/// sigaltstack(stack), unless this thread has one.
 ///
 /// # Safety
 ///
 /// 1. So many bytes are free until [`no_handler_stack`] is called, or this thread has ended.
-pub(crate) unsafe fn set_handler_stack(stack: *mut c_void, size: usize) -> bool {
-    let new = raw::stack_t {
-        ss_sp: stack,
-        ss_flags: 0,
-        ss_size: size as _,
-    };
-    let mut old = new;
-    // SAFETY: `old` is writable.
-    let asked = unsafe { calls::sigaltstack(0, &raw mut old as usize) };
-    if asked.is_err() || old.ss_flags as u32 & raw::SS_DISABLE == 0 {
-        return false;
+pub(crate) unsafe fn set_handler_stack(stack: *mut c_void, size: usize) {
+    let mut new = handler_stack();
+    if new.ss_flags as u32 & raw::SS_DISABLE != 0 {
+        new.ss_sp = stack;
+        new.ss_flags = 0;
+        new.ss_size = size as _;
+        // SAFETY: 1. is the caller's duty.
+        let _ = unsafe { calls::sigaltstack(&raw const new as usize, 0) };
     }
-    // SAFETY: 1. is the caller's duty.
-    unsafe { calls::sigaltstack(&raw const new as usize, 0) }.is_ok()
+}
+
+/// sigaltstack(): the one that this thread has.
+fn handler_stack() -> raw::stack_t {
+    let mut now = raw::stack_t {
+        ss_sp: core::ptr::null_mut(),
+        ss_flags: 0,
+        ss_size: 0,
+    };
+    // SAFETY: it is writable. When that fails it is none, and not even that one has none.
+    let _ = unsafe { calls::sigaltstack(0, &raw mut now as usize) };
+    now
 }
 
 /// sigaltstack(SS_DISABLE), unless this thread has got another stack since.
 pub(crate) fn no_handler_stack(stack: *mut c_void) {
-    let none = raw::stack_t {
-        ss_sp: core::ptr::null_mut(),
-        ss_flags: raw::SS_DISABLE as c_int,
-        ss_size: 0,
-    };
-    let mut now = none;
-    // SAFETY: `now` is writable.
-    let _ = unsafe { calls::sigaltstack(0, &raw mut now as usize) };
+    let mut now = handler_stack();
     if now.ss_sp == stack {
+        now.ss_flags = raw::SS_DISABLE as c_int;
         // SAFETY: no memory is given.
-        let _ = unsafe { calls::sigaltstack(&raw const none as usize, 0) };
+        let _ = unsafe { calls::sigaltstack(&raw const now as usize, 0) };
     }
 }
 
