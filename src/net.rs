@@ -22,7 +22,7 @@ use crate::error::{Error, Operation};
 use crate::init;
 use crate::matching::{Rank, Request, Transport};
 use crate::preflight::{self, Findings};
-use crate::program::{AtStart, Program};
+use crate::program::Program;
 use crate::ready::{self, Exit, Predecessor, Successor, Told};
 use crate::rollback::Guard;
 use crate::seat;
@@ -57,17 +57,13 @@ struct Table<S: ?Sized> {
 #[derive(Debug)]
 struct State {
     next_id: u32,
-    generation: u32,
+    /// What this process was told, if it is a successor.
+    told: Told,
     predecessor: Option<Predecessor>,
     /// Where a successor's end of the channel lies while it is started, unless the channel to the
     /// predecessor can be there.
     seat: Option<OwnedFd>,
-    /// What the signals were like when this process was started, if another program was, then.
-    at_start: Option<AtStart>,
     ready: bool,
-    /// It ends when it is ready.
-    canary: bool,
-    rolled_back: bool,
     /// What is executed when this program does not become ready, and by when.
     rollback: Option<(OwnedFd, Deadline)>,
 }
@@ -106,13 +102,10 @@ impl<const N: usize> Net<N> {
         };
         let state = State {
             next_id: 0,
-            generation: 0,
+            told: Told::new(0, 0),
             predecessor: None,
             seat: None,
-            at_start: None,
             ready: false,
-            canary: false,
-            rolled_back: false,
             rollback: None,
         };
         Net(Table {
@@ -513,19 +506,19 @@ impl NetView {
     /// `net.generation()` — 0 in a process that something else has started, n in the n-th
     /// successor.
     pub fn generation(&self) -> u32 {
-        self.0.state.generation
+        self.0.state.told.generation
     }
 
     /// `net.is_canary()` — whether this process only shows that it could serve, and ends when it
     /// says that it is [ready](Self::ready).
     pub fn is_canary(&self) -> bool {
-        self.0.state.canary
+        self.0.state.told.has(Told::CANARY)
     }
 
     /// `net.was_rolled_back()` — whether this program was [replaced](Self::replace) by one that did not
     /// become ready, and was executed again. See [`Guard`](crate::Guard).
     pub fn was_rolled_back(&self) -> bool {
-        self.0.state.rolled_back
+        self.0.state.told.has(Told::ROLLED_BACK)
     }
 
     /// `net.predecessor()` — the process that this one takes over from, if there is one.
@@ -564,7 +557,7 @@ impl NetView {
         }
         if let Some(predecessor) = &self.0.state.predecessor {
             predecessor.tell_ready()?;
-            if self.0.state.canary {
+            if self.is_canary() {
                 sys::exit(0);
             }
         }
@@ -843,8 +836,8 @@ impl NetView {
         let Table { state, slots, .. } = &mut self.0;
         let mut found = |finding| findings.add(finding);
         let channel = preflight::check_fds(state.seat(), changes.foreign, &mut found);
-        let channel = channel.unwrap_or(NO_CHANNEL);
-        let mut start = Start::new(program, &program.at_start, changes, slots, channel);
+        let mut start = Start::new(program, &program.at_start, changes, slots);
+        start.channel = channel.unwrap_or(start.channel);
         start.findings = Some(&mut found);
         let load = spawn::check(&mut start);
         preflight::check(program, changes, load.as_ref(), &mut found);
@@ -1026,10 +1019,7 @@ impl NetView {
                     let channel = unsafe { sys::own(fd) };
                     let state = &mut self.0.state;
                     state.predecessor = Some(Predecessor::new(channel));
-                    state.generation = told.generation;
-                    state.at_start = told.at_start();
-                    state.canary = told.has(Told::CANARY);
-                    state.rolled_back = told.has(Told::ROLLED_BACK);
+                    state.told = told;
                     if let Some(deadline) = told.rollback() {
                         let image = fd.saturating_add(1);
                         if set_cloexec(image).is_ok() {
@@ -1107,13 +1097,13 @@ pub(crate) enum Way<'a> {
 fn execute(
     state: &State,
     slots: &VecView<Slot>,
-    way: Way<'_>,
+    mut way: Way<'_>,
     program: &Program<'_>,
     changes: &Changes<'_>,
 ) -> Result<(), StartError> {
     let in_place = !matches!(way, Way::Process(_));
-    let next = state.generation.saturating_add(1);
-    let at_start = state.at_start.as_ref().unwrap_or(&program.at_start);
+    let next = state.told.generation.saturating_add(1);
+    let at_start = state.told.at_start().unwrap_or(program.at_start);
     let mut flags = 0;
     if changes.canary {
         flags |= Told::CANARY;
@@ -1123,36 +1113,39 @@ fn execute(
     }
     let mut told = Told::new(changes.generation.unwrap_or(next), flags);
     if in_place {
-        told.set_at_start(at_start);
+        told.set_at_start(&at_start);
         if let Some((_, deadline)) = changes.rollback {
             told.set_rollback(deadline);
         }
     }
-    // Ours, which a foreign program has not, and its own.
-    let (ours, theirs) = match changes.foreign {
-        true => (None, None),
-        false => {
-            let (ours, theirs) = ready::channel(&told)?;
-            (Some(ours), Some(theirs))
-        }
-    };
-    let channel = theirs
-        .as_ref()
-        .map_or(NO_CHANNEL, |theirs| theirs.as_raw_fd());
-    let mut start = Start::new(program, at_start, changes, slots, channel);
+    let mut start = Start::new(program, &at_start, changes, slots);
     start.in_place = in_place;
-    if let Way::Later(guard, deadline) = way {
-        return guard.arm(&mut start, deadline);
-    }
-    spawn::start(&mut start, state.seat())?;
+    let done = start_with(&mut start, &told, &mut way, state.seat());
     if let (Way::Process(successor), Some(pid)) = (way, start.pid) {
-        *successor = Some(Successor::new(pid, start.pidfd, ours, changes.canary));
+        let (pidfd, channel) = (start.pidfd, start.our_end);
+        *successor = Some(Successor::new(pid, pidfd, channel, changes.canary));
     }
-    Ok(())
+    done
 }
 
-/// In place of a channel, where there is none.
-const NO_CHANNEL: RawFd = -1;
+/// Executes it in this way, with a channel unless it is foreign.
+fn start_with(
+    start: &mut Start<'_>,
+    told: &Told,
+    way: &mut Way<'_>,
+    seat: Option<BorrowedFd<'_>>,
+) -> Result<(), StartError> {
+    if !start.changes.foreign {
+        let (ours, theirs) = ready::channel(told)?;
+        start.channel = theirs.as_raw_fd();
+        start.our_end = Some(ours);
+        start.their_end = Some(theirs);
+    }
+    match way {
+        Way::Later(guard, deadline) => guard.arm(start, *deadline),
+        _ => spawn::start(start, seat),
+    }
+}
 
 /// F_SETFD by number: also tells whether the fd is open.
 fn set_cloexec(fd: RawFd) -> Result<(), Error> {

@@ -60,11 +60,12 @@ impl Told {
     /// ask the kernel for that.
     const AT_START: u32 = 1 << 10;
 
-    pub(crate) fn new(generation: u32, flags: u32) -> Told {
+    pub(crate) const fn new(generation: u32, flags: u32) -> Told {
         Told {
             generation,
             flags,
-            ..Told::default()
+            mask: 0,
+            until: 0,
         }
     }
 

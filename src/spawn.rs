@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::VecView;
 use linux_raw_sys::general as raw;
-use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -256,6 +256,9 @@ pub(crate) struct Start<'a> {
     /// The process that has executed the program.
     pub(crate) pid: Option<Pid>,
     pub(crate) pidfd: Option<OwnedFd>,
+    /// Of its channel.
+    pub(crate) our_end: Option<OwnedFd>,
+    pub(crate) their_end: Option<OwnedFd>,
     plan: Plan,
 }
 
@@ -265,7 +268,6 @@ impl<'a> Start<'a> {
         at_start: &'a AtStart,
         changes: &'a Changes<'a>,
         sockets: &'a VecView<Slot>,
-        channel: c_int,
     ) -> Start<'a> {
         Start {
             scratch: Scratch {
@@ -275,7 +277,7 @@ impl<'a> Start<'a> {
             },
             too_long: false,
             in_place: false,
-            channel,
+            channel: -1,
             changes,
             program,
             at_start,
@@ -290,6 +292,8 @@ impl<'a> Start<'a> {
             findings: None,
             pid: None,
             pidfd: None,
+            our_end: None,
+            their_end: None,
             plan: Plan::EMPTY,
         }
     }
@@ -436,7 +440,8 @@ impl<'a> Start<'a> {
     fn lay_out_path(&mut self) {
         let name = self.path.to_bytes_with_nul();
         self.plan.path = self.path.as_ptr();
-        self.plan.searches = self.changes.executable.is_none() && !name.contains(&b'/');
+        let is_name = split_at_byte(name, b'/').1.is_none();
+        self.plan.searches = is_name && self.changes.executable.is_none();
         if self.plan.searches {
             self.plan.path = self.scratch.at.cast();
             let mut rest = Some(search_path(self.program));
@@ -643,8 +648,7 @@ impl<'a> Start<'a> {
                 // CLONE_VFORK suspends this thread until then; so does the plan, which nobody else
                 // uses. All signals are blocked, by the caller.
                 let cloned = unsafe { sys::clone3(&args, child::run, plan.cast()) };
-                let kept = [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE];
-                if !cloned.is_err_and(|error| !kept.contains(&error.errno())) {
+                if !cloned.is_err_and(|error| !is_lack(error.errno())) {
                     break 'cloned cloned;
                 }
                 // Refused by a filter, with whatever errno it likes, or before Linux 5.5.
@@ -671,14 +675,16 @@ impl<'a> Start<'a> {
         };
         let pid = cloned? as i32;
         let pid = Pid::from_raw(pid).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
-        if pidfd >= 0 {
-            // SAFETY: the kernel has just made it for this process.
-            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-            self.pidfd = above_stdio(pidfd).ok();
-        } else if !self.in_place {
-            // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that its
-            // pid is still its own.
-            self.pidfd = sys::pidfd_open(pid.as_raw_nonzero().get() as u32).ok();
+        if !self.in_place {
+            let pidfd = if pidfd >= 0 {
+                // SAFETY: the kernel has just made it for this process.
+                above_stdio(unsafe { sys::own(pidfd) })
+            } else {
+                // Before Linux 5.2, where the flag is not known. The child is ours to reap, so that
+                // its pid is still its own.
+                sys::pidfd_open(pid.as_raw_nonzero().get() as u32)
+            };
+            self.pidfd = pidfd.ok();
         }
         Ok(pid)
     }
@@ -709,6 +715,14 @@ impl<'a> Start<'a> {
             last_fd: self.plan.close_from - 1,
         }
     }
+}
+
+/// Another attempt would have no more of it.
+fn is_lack(errno: Errno) -> bool {
+    matches!(
+        errno,
+        Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE
+    )
 }
 
 /// Whether there was room for it.
