@@ -121,6 +121,11 @@ impl<'a> Args<'a> {
         Args(Strings::kernel(argv))
     }
 
+    /// `args.take_first()` — the first argument, which is not among them any more.
+    pub fn take_first(&mut self) -> Option<&'a CStr> {
+        self.0.next()
+    }
+
     /// `args.iter()` — every argument, the program's name first.
     pub fn iter(self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
         self.0

@@ -38,13 +38,14 @@ impl Error {
         }
     }
 
-    /// The word, which is not zero.
-    pub(crate) const fn to_word(self) -> u32 {
+    /// `error.to_word()` — the word, which is not zero: to be kept where there is no room for more, and
+    /// read again by [`from_word`](Self::from_word).
+    pub const fn to_word(self) -> u32 {
         self.0.get()
     }
 
-    /// From [`Error::to_word`]; `None` of zero.
-    pub(crate) fn from_word(word: u32) -> Option<Error> {
+    /// `Error::from_word(word)` — from [`to_word`](Self::to_word); `None` of zero.
+    pub fn from_word(word: u32) -> Option<Error> {
         NonZeroU32::new(word).map(Error)
     }
 
@@ -116,9 +117,9 @@ macro_rules! operations {
                 }
             }
 
-            /// Their names in the order of their numbers, one behind the other: a table of them would be
-            /// larger than they are.
-            const NAMES: &str = concat!($first_text, $(" ", $text),*);
+            /// Their names in the order of their numbers, with commas before them: a table of them
+            /// would be larger than they are.
+            pub const NAMES: &str = concat!(",", $first_text, $(",", $text),*);
         }
     };
 }
@@ -178,11 +179,11 @@ impl Operation {
     /// Its name as the manual has it.
     pub fn as_str(self) -> &'static str {
         let mut rest = Operation::NAMES.as_bytes();
-        for _ in 1..self as u8 {
-            rest = split_at_byte(rest, b' ').1.unwrap_or(&[]);
+        for _ in 0..self as u8 {
+            rest = split_at_byte(rest, b',').1.unwrap_or(&[]);
         }
-        // SAFETY: a part of a string between two of its spaces.
-        unsafe { str::from_utf8_unchecked(split_at_byte(rest, b' ').0) }
+        // SAFETY: a part of a string between two of its commas.
+        unsafe { str::from_utf8_unchecked(split_at_byte(rest, b',').0) }
     }
 }
 

@@ -93,13 +93,14 @@ pub fn set_foreground(terminal: BorrowedFd<'_>, leader: Pid) -> Result<(), Error
 
 /// What becomes of a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
 pub enum Machine {
     /// It is switched off.
-    PowerOff,
+    PowerOff = LINUX_REBOOT_CMD_POWER_OFF,
     /// It starts anew.
-    Reboot,
+    Reboot = LINUX_REBOOT_CMD_RESTART,
     /// It stops, and stays on.
-    Halt,
+    Halt = LINUX_REBOOT_CMD_HALT,
 }
 
 /// `end_machine(machine)` — writes to the disks what is still to be written, and switches the
@@ -118,9 +119,5 @@ pub enum Machine {
 #[doc(alias = "reboot")]
 pub fn end_machine(machine: Machine) -> Result<(), Error> {
     sys::sync();
-    sys::reboot(match machine {
-        Machine::PowerOff => LINUX_REBOOT_CMD_POWER_OFF,
-        Machine::Reboot => LINUX_REBOOT_CMD_RESTART,
-        Machine::Halt => LINUX_REBOOT_CMD_HALT,
-    })
+    sys::reboot(machine as u32)
 }

@@ -986,11 +986,18 @@ impl NetView {
         Ok(Some(Handle(slot.id)))
     }
 
+    /// `net.adopt(environ, options)` — as [`Net::inherit_with`], into a table that is there already: a
+    /// static one.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Net::inherit`].
+    ///
     /// # Safety
     ///
     /// As for [`Net::inherit`].
     #[inline(never)]
-    unsafe fn adopt(
+    pub unsafe fn adopt(
         &mut self,
         environ: Environ<'_>,
         options: InheritOptions,

@@ -49,11 +49,11 @@ impl AtStart {
     /// Of now, in this thread.
     fn now() -> AtStart {
         let mask = sys::current_signal_mask();
-        let is_ignored = |signal| sys::disposition(signal) == Disposition::Ignored;
-        let [pipe, child] = KEPT.map(is_ignored);
+        let is_ignored = |signal| u8::from(sys::disposition(signal) == Disposition::Ignored);
+        let [pipe, child] = KEPT;
         AtStart {
             mask,
-            ignored: u8::from(pipe) | u8::from(child) << 1,
+            ignored: is_ignored(pipe) | is_ignored(child) << 1,
         }
     }
 }

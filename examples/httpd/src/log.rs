@@ -2,7 +2,7 @@
 //! generations do not mix.
 
 use gracenet_httpd::text::Text;
-use gracenet_words::report::Report;
+use gracenet_words::report::Why;
 
 use crate::sys::{self, Errno};
 
@@ -29,7 +29,12 @@ impl Log {
     }
 
     /// Writes a line about something that failed: what, and why.
-    pub(crate) fn fail(self, what: &str, why: &impl Report) {
+    pub(crate) fn fail(self, what: &str, why: impl Into<Why>) {
+        self.fail_with(what, why.into());
+    }
+
+    #[inline(never)]
+    fn fail_with(self, what: &str, why: Why) {
         let mut line = self.begin(what);
         why.put(&mut line);
         write(&mut line);

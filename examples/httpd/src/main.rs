@@ -83,7 +83,7 @@ use gracenet_httpd::http::Identity;
 use gracenet_httpd::table::Table;
 use gracenet_httpd::text::Text;
 use gracenet_start::exit;
-use gracenet_words::report::Report;
+use gracenet_words::report::Why;
 
 use crate::around::{Around, SCRATCH, put_address};
 use crate::connection::Connection;
@@ -168,7 +168,7 @@ fn open_standard_fds() {
 
 /// Ends with a line about what has failed, and why.
 #[inline(never)]
-fn fail(log: Log, what: &str, why: &impl Report) -> ! {
+fn fail(log: Log, what: &str, why: impl Into<Why>) -> ! {
     log.fail(what, why);
     exit(1)
 }
@@ -184,7 +184,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     let mut net = match unsafe { Net::<LISTENERS>::inherit_with(program.environ(), how) } {
         Ok(net) => net,
         Err(error) => {
-            fail(log, "cannot inherit: ", &error);
+            fail(log, "cannot inherit: ", error);
         }
     };
     // Before anything is listened on, so that no signal finds its default action.
@@ -197,7 +197,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
     ]) {
         Ok(signals) => signals,
         Err(error) => {
-            fail(log, "", &error);
+            fail(log, "", error);
         }
     };
     let mut listeners = heapless::Vec::<Handle, LISTENERS>::new();
@@ -227,7 +227,7 @@ fn serve(program: &Program<'_>, options: &Options<'_>) -> ! {
                 let mut line = log.begin("cannot listen ");
                 line.push(network).push(" ");
                 line.push(address).push(": ");
-                error.put(&mut line);
+                Why::from(error).put(&mut line);
                 log::write(&mut line);
                 if matches!(error, ListenError::Address(_)) {
                     print_usage();

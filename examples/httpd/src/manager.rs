@@ -56,12 +56,12 @@ impl Manager {
         if SYSTEMD {
             match Notify::new(environ) {
                 Ok(notify) => manager.notify = notify,
-                Err(error) => log.fail("", &error),
+                Err(error) => log.fail("", error),
             }
             if manager.notify.is_some() {
                 match Watchdog::new(environ) {
                     Ok(watchdog) => manager.watchdog = watchdog,
-                    Err(error) => log.fail("", &error),
+                    Err(error) => log.fail("", error),
                 }
             }
         }
@@ -161,7 +161,7 @@ impl Manager {
         if let (Some(notify), Some(watchdog)) = (&self.notify, &mut self.watchdog)
             && let Err(error) = watchdog.ping(notify)
         {
-            self.log.fail(NOTIFY, &error);
+            self.log.fail(NOTIFY, error);
             // Once more, but not at once.
             self.silent_until = monotonic_ms() + PATIENCE;
         }
@@ -176,7 +176,7 @@ impl Manager {
         if let Some(notify) = &self.notify
             && let Err(error) = send(notify)
         {
-            self.log.fail(NOTIFY, &error);
+            self.log.fail(NOTIFY, error);
         }
     }
 }

@@ -9,7 +9,7 @@ use gracenet_httpd::args::{self, LISTENERS, Number};
 use gracenet_httpd::table::{NEVER, PLACES, Table};
 use gracenet_httpd::{FULL, SYSTEMD};
 use gracenet_start::exit;
-use gracenet_words::report::Report;
+use gracenet_words::report::Why;
 use linux_raw_sys::errno::{
     EAGAIN, ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
     ENOPROTOOPT, EOPNOTSUPP, EPERM, EPROTO,
@@ -116,11 +116,11 @@ impl Server<'_> {
     pub(crate) fn run(&mut self) -> i32 {
         let mut status = 0;
         if let Err(errno) = self.turn() {
-            self.log.fail("cannot serve: ", &errno);
+            self.log.fail("cannot serve: ", errno);
             status = 1;
         }
         if FULL && let Some(Err(error)) = self.pid_file.take().map(PidFile::remove) {
-            self.log.fail(PID_FILE, &error);
+            self.log.fail(PID_FILE, error);
         }
         status
     }
@@ -238,7 +238,7 @@ impl Server<'_> {
             None => PidFile::write(path).map(|pid_file| self.pid_file = Some(pid_file)),
         };
         if let Err(error) = written {
-            self.log.fail(PID_FILE, &error);
+            self.log.fail(PID_FILE, error);
         }
     }
 
@@ -292,7 +292,7 @@ impl Server<'_> {
                 _ => {
                     let later = self.around.now + PAUSE;
                     if self.state.complain_at <= self.around.now {
-                        self.log.fail("", &error);
+                        self.log.fail("", error);
                         self.state.complain_at = later;
                     }
                     return self.pause(later);
@@ -510,7 +510,7 @@ impl Server<'_> {
                 self.log_successor(pid, " started");
             }
             Err(error) => {
-                self.why(&error);
+                self.why(error);
                 self.has_failed("");
             }
         }
@@ -549,7 +549,7 @@ impl Server<'_> {
             None => {}
             Some(Err(failure)) => {
                 self.state.phase = Phase::Serving;
-                self.why(&failure);
+                self.why(failure);
                 let mut accepts = "";
                 if FULL && phase == Phase::Probation {
                     accepts = "accepting again, ";
@@ -585,10 +585,10 @@ impl Server<'_> {
     }
 
     /// Keeps why a restart has come to nothing.
-    fn why(&mut self, error: &impl Report) {
+    fn why(&mut self, error: impl Into<Why>) {
         let why = &mut *self.around.last_error;
         why.clear();
-        error.put(why);
+        error.into().put(why);
     }
 
     /// A restart has come to nothing: it is known why.

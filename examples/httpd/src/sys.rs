@@ -10,8 +10,7 @@
 
 use core::mem::{MaybeUninit, offset_of};
 
-use gracenet_words::report::{Report, os_error};
-use gracenet_words::text::Text;
+use gracenet_words::report::Why;
 use linux_raw_sys::errno::{EAGAIN, EBADF, EINTR, EPIPE, EPROTO};
 use linux_raw_sys::general::{
     __NR_close, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid,
@@ -39,9 +38,9 @@ impl Errno {
     const BADF: Errno = Errno(EBADF);
 }
 
-impl Report for Errno {
-    fn put(&self, line: &mut Text) {
-        os_error(self.0, line);
+impl From<Errno> for Why {
+    fn from(errno: Errno) -> Why {
+        Why::os_error(errno.0)
     }
 }
 
@@ -59,7 +58,7 @@ impl From<gracenet::Error> for Errno {
 #[inline(never)]
 unsafe fn call(a: usize, b: usize, c: usize, d: usize, number: u32) -> Result<u32, Errno> {
     // SAFETY: 1: the caller's.
-    let result = unsafe { gracenet_start::syscall(a, b, c, d, 0, number as usize) } as i32;
+    let result = unsafe { gracenet_start::syscall(number, [a, b, c, d]) } as i32;
     if result < 0 {
         Err(Errno(result.unsigned_abs()))
     } else {
@@ -132,14 +131,9 @@ pub(crate) fn accept_queue(socket: BorrowedFd<'_>) -> Option<(u32, u32)> {
     let length_address = (&raw mut length).expose_provenance();
     // SAFETY: the kernel writes as many bytes as there are, and into the length.
     let result = unsafe {
-        gracenet_start::syscall(
-            raw(&socket),
-            IPPROTO_TCP as usize,
-            TCP_INFO as usize,
-            info_address,
-            length_address,
-            __NR_getsockopt as usize,
-        )
+        let (level, name) = (IPPROTO_TCP as usize, TCP_INFO as usize);
+        let arguments = [raw(&socket), level, name, info_address, length_address];
+        gracenet_start::syscall(__NR_getsockopt, arguments)
     };
     let [.., unacked, sacked] = info;
     (result == 0).then_some((unacked, sacked))

@@ -1,7 +1,8 @@
 //! Pure. The command line.
 
+use gracenet::Args;
 use gracenet::supervisor::{Options, Readiness, Restart};
-use gracenet_words::text::{List, decimal};
+use gracenet_words::text::{List, decimal, split};
 use heapless::Vec;
 
 /// How many sockets there can be.
@@ -15,19 +16,20 @@ usage: gracenet-init [OPTION]... [--] PROGRAM [ARGUMENT]...
 --restart no|on-failure|always (on-failure with --socket, else no)
 ";
 
-/// The options, in the order of the numbers below; those before the sixth have a value.
+/// The options, in the order of the numbers below; those behind the fifth have no value.
 const OPTIONS: List =
     List::new("--socket,--ready,--ready-timeout,--grace,--restart,--on-demand,--group,-g,--");
 
 const SOCKET: usize = 0;
 const READY: usize = 1;
 const READY_TIMEOUT: usize = 2;
+const GRACE: usize = 3;
 const RESTART: usize = 4;
+
 const ON_DEMAND: usize = 5;
 const GROUP: usize = 6;
 const G: usize = 7;
 const END: usize = 8;
-const NO_OPTION: usize = usize::MAX;
 
 /// How a program is known to be ready, but for a number.
 const READINESS: List = List::new("notify,channel");
@@ -59,10 +61,10 @@ pub struct Reader<'a> {
     pub sockets: Vec<Socket<'a>, SOCKETS>,
     /// How to supervise.
     pub options: Options,
-    restart: Option<Restart>,
-    awaited: usize,
     /// The argument that was not understood, if there is one.
     pub argument: &'a [u8],
+    /// Whether it was said when the program is started again, or there is nothing to say.
+    knows_restart: bool,
 }
 
 /// Why it was not understood.
@@ -91,176 +93,154 @@ impl Reason {
 }
 
 impl<'a> Reader<'a> {
-    /// `Reader::new()` — nothing was told yet.
+    /// `Reader::new(is_machine)` — nothing was told yet. The program of a machine is always started
+    /// again, unless something else is said.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(is_machine: bool) -> Self {
+        let mut options = Options::new();
+        options.restart = match is_machine {
+            true => Restart::Always,
+            false => Restart::No,
+        };
         Reader {
             sockets: Vec::new(),
-            options: Options::new(),
-            restart: None,
-            awaited: NO_OPTION,
+            options,
             argument: b"",
+            knows_restart: is_machine,
         }
     }
 
-    /// `reader.take(argument)` — the next argument. Whether the program comes next, or is this one.
+    /// `reader.read(arguments)` — reads them, the program's name first. What is left is the command
+    /// that is to be supervised.
     ///
     /// # Errors
     ///
     /// [`Reason`]; [`argument`](Self::argument) is the one that was not understood.
     #[inline(never)]
-    pub fn take(&mut self, argument: &'a [u8]) -> Result<Next, Reason> {
-        self.argument = argument;
-        let awaited = core::mem::replace(&mut self.awaited, NO_OPTION);
-        if awaited != NO_OPTION {
-            self.set(awaited, argument)?;
-            return Ok(Next::Argument);
-        }
-        match OPTIONS.place_of(argument) {
-            END => return Ok(Next::ProgramFollows),
-            ON_DEMAND => self.options.on_demand = true,
-            GROUP | G => self.options.signal_group = true,
-            NO_OPTION if argument.len() > 1 && argument.starts_with(b"-") => {
-                return Err(Reason::Unknown);
+    pub fn read(&mut self, arguments: &mut Args<'a>) -> Result<(), Reason> {
+        let _name = arguments.take_first();
+        let mut command = *arguments;
+        while let Some(argument) = arguments.take_first() {
+            self.argument = argument.to_bytes();
+            let option = OPTIONS.place_of(self.argument);
+            if option > END {
+                if self.argument.len() > 1 && self.argument.starts_with(b"-") {
+                    return Err(Reason::Unknown);
+                }
+                break;
             }
-            NO_OPTION => return Ok(Next::Program),
-            option => self.awaited = option,
+            if option < ON_DEMAND {
+                let value = arguments.take_first().ok_or(Reason::NoValue)?;
+                self.argument = value.to_bytes();
+            }
+            self.set(option)?;
+            command = *arguments;
+            if option == END {
+                break;
+            }
         }
-        Ok(Next::Argument)
-    }
-
-    /// `reader.end(program)` — there are no more options; whether there is a program.
-    ///
-    /// # Errors
-    ///
-    /// [`Reason`]: something is missing.
-    pub fn end(&mut self, program: bool) -> Result<(), Reason> {
-        if self.awaited != NO_OPTION {
-            return Err(Reason::NoValue);
-        }
+        *arguments = command;
         self.argument = b"";
-        if !program {
+        if command.take_first().is_none() {
             return Err(Reason::NoProgram);
         }
-        if self.options.on_demand && self.sockets.is_empty() {
-            return Err(Reason::NoSocket);
+        if self.sockets.is_empty() {
+            if self.options.on_demand {
+                return Err(Reason::NoSocket);
+            }
+        } else if !self.knows_restart {
+            self.options.restart = Restart::OnFailure;
         }
-        self.options.restart = self.restart.unwrap_or(match self.sockets.is_empty() {
-            true => Restart::No,
-            false => Restart::OnFailure,
-        });
         Ok(())
     }
 
-    /// Whether something was said of it.
-    #[must_use]
-    pub fn says_restart(&self) -> bool {
-        self.restart.is_some()
-    }
-
-    #[inline(never)]
-    fn set(&mut self, option: usize, value: &'a [u8]) -> Result<(), Reason> {
-        let place = match option {
+    /// An option; the argument is its value, if it has one.
+    fn set(&mut self, option: usize) -> Result<(), Reason> {
+        let value = self.argument;
+        match option {
             SOCKET => {
-                let (name, rest) = split(value, b'=')?;
-                let (network, address) = split(rest, b':')?;
-                let socket = Socket {
-                    name,
-                    network,
-                    address,
-                };
+                let socket = Socket::read(value).ok_or(Reason::Value)?;
                 return self.sockets.push(socket).map_err(|_| Reason::TooMany);
             }
-            READY => READINESS.place_of(value),
-            RESTART => RESTARTS.place_of(value),
-            _ => 0,
-        };
-        if option == RESTART {
-            self.restart = Some(match place {
-                0 => Restart::No,
-                1 => Restart::OnFailure,
-                2 => Restart::Always,
-                _ => return Err(Reason::Value),
-            });
-            return Ok(());
-        }
-        if option == READY && place < 2 {
-            self.options.readiness = match place {
-                0 => Readiness::Notify,
-                _ => Readiness::Channel,
-            };
-            return Ok(());
-        }
-        // Up to some 50 days.
-        let ms = decimal(value).filter(|ms| *ms <= u64::from(u32::MAX));
-        let ms = ms.ok_or(Reason::Value)?;
-        match option {
-            READY => self.options.readiness = Readiness::After(ms),
-            READY_TIMEOUT => self.options.ready_timeout_ms = ms,
-            _ => self.options.grace_ms = ms,
+            READY => match READINESS.place_of(value) {
+                0 => self.options.readiness = Readiness::Notify,
+                1 => self.options.readiness = Readiness::Channel,
+                _ => self.options.readiness = Readiness::After(milliseconds(value)?),
+            },
+            READY_TIMEOUT => self.options.ready_timeout_ms = milliseconds(value)?,
+            GRACE => self.options.grace_ms = milliseconds(value)?,
+            RESTART => {
+                self.options.restart = match RESTARTS.place_of(value) {
+                    0 => Restart::No,
+                    1 => Restart::OnFailure,
+                    2 => Restart::Always,
+                    _ => return Err(Reason::Value),
+                };
+                self.knows_restart = true;
+            }
+            ON_DEMAND => self.options.on_demand = true,
+            GROUP | G => self.options.signal_group = true,
+            _ => {}
         }
         Ok(())
     }
 }
 
-impl Default for Reader<'_> {
-    fn default() -> Self {
-        Self::new()
+impl<'a> Socket<'a> {
+    /// From `NAME=NETWORK:ADDRESS`.
+    fn read(text: &'a [u8]) -> Option<Socket<'a>> {
+        let (name, text) = split(text, b'=')?;
+        let (network, address) = split(text, b':')?;
+        Some(Socket {
+            name,
+            network,
+            address,
+        })
     }
 }
 
-/// What comes behind an argument.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Next {
-    /// Another one.
-    Argument,
-    /// The program.
-    ProgramFollows,
-    /// It was the program.
-    Program,
-}
-
-/// What comes before and behind the first such byte.
-fn split(text: &[u8], byte: u8) -> Result<(&[u8], &[u8]), Reason> {
-    let mut parts = text.splitn(2, |&other| other == byte);
-    match (parts.next(), parts.next()) {
-        (Some(before), Some(behind)) => Ok((before, behind)),
+/// Up to some 50 days.
+fn milliseconds(value: &[u8]) -> Result<u64, Reason> {
+    match decimal(value) {
+        Some(ms) if ms <= u64::from(u32::MAX) => Ok(ms),
         _ => Err(Reason::Value),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::vec::Vec;
+
+    use core::ffi::CStr;
+
     use super::*;
 
-    fn read<'a>(arguments: &[&'a str]) -> Result<(Reader<'a>, usize), Reason> {
-        let mut reader = Reader::new();
-        let mut program = arguments.len();
-        for (index, argument) in arguments.iter().enumerate() {
-            match reader.take(argument.as_bytes())? {
-                Next::Argument => continue,
-                Next::Program => program = index,
-                Next::ProgramFollows => program = index + 1,
-            }
-            break;
-        }
-        reader.end(program < arguments.len())?;
-        Ok((reader, program))
+    /// And at which place the command begins.
+    fn read<'a>(arguments: &'a [&'a CStr]) -> Result<(Reader<'a>, usize), Reason> {
+        let all: Vec<&CStr> = [c"gracenet-init"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        let mut reader = Reader::new(false);
+        let mut command = Args::new(all.leak());
+        reader.read(&mut command)?;
+        let place = arguments.len() - command.iter().count();
+        Ok((reader, place))
     }
 
     #[test]
     fn sockets_have_names_networks_and_addresses() {
         let (reader, program) = read(&[
-            "--socket",
-            "web=tcp::8080",
-            "--socket",
-            "local=unix:/run/a=b:c",
-            "--ready",
-            "notify",
-            "--grace",
-            "5",
-            "--",
-            "-x",
+            c"--socket",
+            c"web=tcp::8080",
+            c"--socket",
+            c"local=unix:/run/a=b:c",
+            c"--ready",
+            c"notify",
+            c"--grace",
+            c"5",
+            c"--",
+            c"-x",
         ])
         .unwrap();
         assert_eq!(program, 9);
@@ -283,30 +263,30 @@ mod tests {
 
     #[test]
     fn the_first_word_is_the_program_and_the_rest_its_own() {
-        let (reader, program) = read(&["-g", "--restart", "always", "sh", "--help"]).unwrap();
+        let (reader, program) = read(&[c"-g", c"--restart", c"always", c"sh", c"--help"]).unwrap();
         assert_eq!(program, 3);
         assert!(reader.options.signal_group);
         assert_eq!(reader.options.restart, Restart::Always);
-        assert_eq!(read(&["sh"]).unwrap().0.options.restart, Restart::No);
+        assert_eq!(read(&[c"sh"]).unwrap().0.options.restart, Restart::No);
     }
 
     #[test]
     fn what_is_not_understood_is_said() {
         for (arguments, reason) in [
             (&[][..], Reason::NoProgram),
-            (&["--"], Reason::NoProgram),
-            (&["--nonsense", "sh"], Reason::Unknown),
-            (&["--grace"], Reason::NoValue),
-            (&["--grace", "--", "sh"], Reason::Value),
-            (&["--grace", "+5", "sh"], Reason::Value),
-            (&["--grace", "4294967296", "sh"], Reason::Value),
-            (&["--ready", "soon", "sh"], Reason::Value),
-            (&["--socket", "web", "sh"], Reason::Value),
-            (&["--socket", "web=tcp", "sh"], Reason::Value),
-            (&["--restart", "maybe", "sh"], Reason::Value),
-            (&["--on-demand", "sh"], Reason::NoSocket),
-            (&["--help"], Reason::Unknown),
-            (&["--socket", "--", "sh"], Reason::Value),
+            (&[c"--"], Reason::NoProgram),
+            (&[c"--nonsense", c"sh"], Reason::Unknown),
+            (&[c"--grace"], Reason::NoValue),
+            (&[c"--grace", c"--", c"sh"], Reason::Value),
+            (&[c"--grace", c"+5", c"sh"], Reason::Value),
+            (&[c"--grace", c"4294967296", c"sh"], Reason::Value),
+            (&[c"--ready", c"soon", c"sh"], Reason::Value),
+            (&[c"--socket", c"web", c"sh"], Reason::Value),
+            (&[c"--socket", c"web=tcp", c"sh"], Reason::Value),
+            (&[c"--restart", c"maybe", c"sh"], Reason::Value),
+            (&[c"--on-demand", c"sh"], Reason::NoSocket),
+            (&[c"--help"], Reason::Unknown),
+            (&[c"--socket", c"--", c"sh"], Reason::Value),
         ] {
             assert_eq!(read(arguments).err(), Some(reason), "{arguments:?}");
         }

@@ -1,54 +1,46 @@
 //! Lines on stderr: one event, one line, one write(2).
 
-use gracenet_words::report::Report;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use gracenet_words::report::Why;
 use gracenet_words::text::Text;
-use rustix::process::Pid;
+use rustix::process::{Pid, getpid};
 
 use crate::sys;
 
-/// The lines of this process.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Log {
-    pid: u32,
+/// Whose lines they are.
+static PID: AtomicU32 = AtomicU32::new(0);
+
+/// The lines from now on are those of this process.
+pub(crate) fn open() {
+    PID.store(number(getpid()) as u32, Ordering::Relaxed);
 }
 
-impl Log {
-    /// `Log::new(pid)` — Those of this process.
-    pub(crate) const fn new(pid: u32) -> Log {
-        Log { pid }
-    }
+/// As it is written.
+pub(crate) fn number(pid: Pid) -> u64 {
+    pid.as_raw_pid() as u64
+}
 
-    /// The beginning of a line; [`write`] ends it.
-    #[inline(never)]
-    pub(crate) fn begin(self, text: &str) -> Text {
-        let mut line = Text::new();
-        line.push("gracenet-init[").number(self.pid.into());
-        line.push("]: ").push(text);
-        line
-    }
+/// The beginning of a line; [`write`] ends it.
+pub(crate) fn begin(line: &mut Text) {
+    line.put("gracenet-init[#]: ", PID.load(Ordering::Relaxed).into());
+}
 
-    /// Writes a line.
-    pub(crate) fn say(self, text: &str) {
-        write(&mut self.begin(text));
-    }
-
-    /// Writes a line with a number in it.
-    #[inline(never)]
-    pub(crate) fn number(self, before: &str, number: u64, behind: &str) {
-        write(self.begin(before).number(number).push(behind));
-    }
-
-    /// Writes a line about a process.
-    pub(crate) fn process(self, what: &str, pid: Pid) {
-        self.number(what, pid.as_raw_nonzero().get().unsigned_abs().into(), "");
-    }
-
-    /// Writes a line about something that failed: what, and why.
-    pub(crate) fn fail(self, what: &str, why: &impl Report) {
-        let mut line = self.begin(what);
+/// Writes a line: words, with the number where a `#` is, and why that is so, if that is to be said.
+#[inline(never)]
+pub(crate) fn say(words: &str, number: u64, why: Option<Why>) {
+    let mut line = Text::new();
+    begin(&mut line);
+    line.put(words, number);
+    if let Some(why) = why {
         why.put(&mut line);
-        write(&mut line);
     }
+    write(&mut line);
+}
+
+/// Writes a line about something that failed: what, and why.
+pub(crate) fn fail(what: &str, why: impl Into<Why>) {
+    say(what, 0, Some(why.into()));
 }
 
 /// Ends a line and writes it.

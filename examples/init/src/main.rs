@@ -50,22 +50,30 @@ mod log;
 mod machine;
 mod sys;
 
+use core::mem::{MaybeUninit, replace};
+
 use gracenet::init::{self, Machine};
 use gracenet::signal::{Signal, Signals};
-use gracenet::supervisor::{Event, MOST_PROCESSES, Restart, Supervisor, SupervisorError};
-use gracenet::{Args, Changes, Deadline, ListenOptions, Net, Program, StartError, Unclaimed};
-use gracenet_init::args::{self, Next, Reader, Reason, SOCKETS};
+use gracenet::supervisor::{Event, MOST_PROCESSES, Supervisor};
+use gracenet::{
+    Args, Changes, Deadline, InheritOptions, ListenOptions, Net, NetView, Program, StartError,
+    Unclaimed,
+};
+use gracenet_init::args::{self, Reader, SOCKETS};
 use gracenet_start::exit;
-use gracenet_words::report::Report;
+use gracenet_words::report::Why;
 use gracenet_words::text::Text;
 use rustix::fd::AsFd as _;
 
-use crate::log::Log;
+use crate::log::number;
 
 gracenet_start::main!(main);
 
 /// Room for sockets, and for what one supervisor leaves to the next.
 const ROOM: usize = 2 * SOCKETS + MOST_PROCESSES + 2;
+
+/// What needs much room, and takes none in the file. It ends with the process.
+static mut NET: MaybeUninit<Net<ROOM>> = MaybeUninit::uninit();
 
 /// How long a new build of this program has until it has taken over.
 const TAKE_OVER_MS: u64 = 10_000;
@@ -76,137 +84,100 @@ fn main(start: gracenet_start::Args) -> i32 {
         machine::set_up();
     }
     machine::open_standard_fds();
+    log::open();
     // SAFETY: both are what the kernel left on the stack, and nobody changes it.
     let program = unsafe { Program::from_raw(start.argv, start.envp) };
-    let log = Log::new(sys::pid());
-    let mut reader = Reader::new();
-    let command = match parse(&mut reader, program.args()) {
-        // SAFETY: so many arguments lie before the null pointer.
-        Ok(before) => unsafe { Args::from_raw(start.argv.wrapping_add(before)) },
-        Err(reason) => {
-            let mut line = Text::new();
-            line.push("gracenet-init: ").push(reader.argument);
-            log::write(line.push(reason.text()));
-            sys::print(args::USAGE.as_bytes());
-            return 2;
-        }
-    };
-    if is_machine && !reader.says_restart() {
-        reader.options.restart = Restart::Always;
+    let mut reader = Reader::new(is_machine);
+    let mut command = program.args();
+    if let Err(reason) = reader.read(&mut command) {
+        let mut line = Text::new();
+        line.push("gracenet-init: ").push(reader.argument);
+        log::write(line.push(reason.text()));
+        sys::print(args::USAGE.as_bytes());
+        exit(2);
     }
-    let this = This {
-        log,
-        program: &program,
-        reader: &reader,
-    };
-    let (status, machine) = this.run(command);
+    let net = &raw mut NET;
+    // SAFETY: the program comes here once, and nobody else names it.
+    let net = unsafe { &mut *net }.write(Net::new());
+    let ended = supervise(net, &program, &reader, command);
+    let (status, machine) = ended.unwrap_or((1, Machine::PowerOff));
     if is_machine {
         if let Err(error) = init::end_machine(machine) {
-            log.fail("", &error);
+            log::fail("", error);
         }
     }
+    // What is open is the kernel's to close.
     exit(status)
 }
 
-/// How many arguments come before the program.
-fn parse<'a>(reader: &mut Reader<'a>, arguments: Args<'a>) -> Result<usize, Reason> {
-    let mut before = 1;
-    for argument in arguments.iter().skip(1) {
-        match reader.take(argument.to_bytes())? {
-            Next::Argument => before += 1,
-            Next::ProgramFollows => {
-                before += 1;
-                break;
-            }
-            Next::Program => break,
-        }
+/// It was said why this ends.
+struct Said;
+
+/// Says what has failed, and why.
+fn said(what: &str, why: impl Into<Why>) -> Said {
+    log::fail(what, why);
+    Said
+}
+
+/// Supervises until there is nothing left to do: the exit status, and what becomes of the machine.
+#[inline(never)]
+fn supervise(
+    net: &mut NetView,
+    program: &Program<'static>,
+    reader: &Reader<'_>,
+    command: Args<'_>,
+) -> Result<(i32, Machine), Said> {
+    // SAFETY: this is the first that happens, so that nobody else has the fds.
+    let inherited = unsafe { net.adopt(program.environ(), InheritOptions::default()) };
+    inherited.map_err(|error| said("cannot inherit: ", error))?;
+    // As long as it is not kept, whatever fails goes back to the program that was here before.
+    let guard = net.guard(program);
+    let guard = guard.map_err(|error| said("no way back: ", error))?;
+    let signals = Signals::all().map_err(|error| said("", error))?;
+    if let Err(error) = init::become_subreaper() {
+        log::fail("", error);
     }
-    reader.end(arguments.iter().nth(before).is_some())?;
-    Ok(before)
-}
-
-/// What does not change.
-struct This<'a> {
-    log: Log,
-    program: &'a Program<'static>,
-    reader: &'a Reader<'a>,
-}
-
-impl This<'_> {
-    /// Supervises until there is nothing left to do: the exit status, and what becomes of the machine.
-    fn run(&self, command: Args<'_>) -> (i32, Machine) {
-        let log = self.log;
-        let failed = |what: &str, why: &dyn Report| {
-            let mut line = log.begin(what);
-            why.put(&mut line);
+    for socket in &reader.sockets {
+        let options = ListenOptions::new().replace_stale(true).name(socket.name);
+        if let Err(error) = net.listen_with(socket.network, socket.address, &options) {
+            let mut line = Text::new();
+            log::begin(&mut line);
+            line.push("cannot listen ").push(socket.network).push(" ");
+            line.push(socket.address).push(": ");
+            Why::from(error).put(&mut line);
             log::write(&mut line);
-            (1, Machine::PowerOff)
-        };
-        // SAFETY: this is the first that happens, so that nobody else has the fds.
-        let mut net = match unsafe { Net::<ROOM>::inherit(self.program.environ()) } {
-            Ok(net) => net,
-            Err(error) => return failed("cannot inherit: ", &error),
-        };
-        let guard = match net.guard(self.program) {
-            Ok(guard) => guard,
-            Err(error) => return failed("no way back: ", &error),
-        };
-        let signals = match Signals::all() {
-            Ok(signals) => signals,
-            Err(error) => return failed("", &error),
-        };
-        if let Err(error) = init::become_subreaper() {
-            log.fail("", &error);
+            return Err(Said);
         }
-        for socket in &self.reader.sockets {
-            let options = ListenOptions::new().replace_stale(true).name(socket.name);
-            if let Err(error) = net.listen_with(socket.network, socket.address, &options) {
-                let mut line = log.begin("cannot listen ");
-                line.push(socket.network).push(" ");
-                line.push(socket.address).push(": ");
-                error.put(&mut line);
-                log::write(&mut line);
-                return (1, Machine::PowerOff);
-            }
-        }
-        let generation = net.generation();
-        let said = match (net.predecessor(), net.was_rolled_back()) {
-            (None, _) => "",
-            (_, false) => "taken over in place, generation ",
-            (_, true) => "rolled back, generation ",
-        };
-        let options = self.reader.options;
-        let mut supervisor = match Supervisor::new(&mut net, self.program, command, options) {
-            Ok(supervisor) => supervisor,
-            Err(SupervisorError::Failed(error)) => return failed("", &error),
-            Err(_) => {
-                log.say("what was left is not legible");
-                return (1, Machine::PowerOff);
-            }
-        };
-        // What was passed and is not asked for is the program's.
-        if let Err(error) = supervisor.net().ready_with(Unclaimed::Keep) {
-            return failed("", &error);
-        }
-        guard.keep();
-        if !said.is_empty() {
-            log.number(said, generation.into(), "");
-        }
-        Loop {
-            this: self,
-            signals: &signals,
-            supervisor: &mut supervisor,
-            machine: Machine::PowerOff,
-            wants_replacement: false,
-            tried: [0; 4],
-        }
-        .run()
     }
+    let generation = net.generation();
+    let words = match (net.predecessor(), net.was_rolled_back()) {
+        (None, _) => "",
+        (_, false) => "taken over in place, generation #",
+        (_, true) => "rolled back, generation #",
+    };
+    let supervisor = Supervisor::new(net, program, command, reader.options);
+    let mut supervisor = supervisor.map_err(|error| said("", error))?;
+    // What was passed and is not asked for is the program's.
+    let ready = supervisor.net().ready_with(Unclaimed::Keep);
+    ready.map_err(|error| said("", error))?;
+    guard.keep();
+    if !words.is_empty() {
+        log::say(words, generation.into(), None);
+    }
+    let mut this = This {
+        program,
+        signals: &signals,
+        supervisor: &mut supervisor,
+        machine: Machine::PowerOff,
+        wants_replacement: false,
+        tried: [0; 4],
+    };
+    Ok((this.run(), this.machine))
 }
 
 /// The event loop.
-struct Loop<'l, 'a> {
-    this: &'l This<'a>,
+struct This<'l, 'a> {
+    program: &'a Program<'static>,
     signals: &'l Signals,
     supervisor: &'l mut Supervisor<'a>,
     machine: Machine,
@@ -216,33 +187,34 @@ struct Loop<'l, 'a> {
     tried: [u64; 4],
 }
 
-impl Loop<'_, '_> {
+impl This<'_, '_> {
+    /// What the program has ended with, when there is nothing left to do.
     #[inline(never)]
-    fn run(&mut self) -> (i32, Machine) {
-        let log = self.this.log;
+    fn run(&mut self) -> i32 {
         loop {
             while let Some(event) = self.supervisor.try_next() {
-                match event {
-                    Event::Started(pid) => log.process("started ", pid),
-                    Event::NotStarted(error) => log.fail("cannot start: ", &error),
-                    Event::Ready(pid) => {
-                        log.process("ready ", pid);
-                        #[cfg(feature = "notify")]
-                        self.tell_ready();
-                    }
+                let (words, number, why) = match event {
+                    Event::Started(pid) => ("started #", number(pid), None),
+                    Event::NotStarted(error) => ("cannot start: ", 0, Some(error.into())),
+                    Event::Ready(pid) => ("ready #", number(pid), None),
                     Event::Failed(pid, why) | Event::Ended(pid, why) => {
-                        let mut line = log.begin("");
-                        line.number(pid.as_raw_nonzero().get().unsigned_abs().into());
-                        why.put(line.push(" "));
-                        log::write(&mut line);
+                        ("# ", number(pid), Some(why.into()))
                     }
-                    Event::Killing(pid) => log.process("killing ", pid),
-                    Event::Restarting(ms) => log.number("restarting in ", ms, " ms"),
-                    Event::Waiting => log.say("waiting for a connection"),
-                    Event::Canary(Ok(())) => self.replace(),
-                    Event::Canary(Err(why)) => log.fail("not replaced: ", &why),
-                    Event::Done(status) => return (status, self.machine),
-                    _ => {}
+                    Event::Killing(pid) => ("killing #", number(pid), None),
+                    Event::Restarting(ms) => ("restarting in # ms", ms, None),
+                    Event::Waiting => ("waiting for a connection", 0, None),
+                    Event::Canary(Ok(())) => {
+                        self.replace();
+                        continue;
+                    }
+                    Event::Canary(Err(why)) => ("not replaced: ", 0, Some(why.into())),
+                    Event::Done(status) => return status,
+                    _ => continue,
+                };
+                log::say(words, number, why);
+                #[cfg(feature = "notify")]
+                if matches!(event, Event::Ready(_)) {
+                    self.tell_ready();
                 }
             }
             if self.wants_replacement {
@@ -257,23 +229,22 @@ impl Loop<'_, '_> {
 
     #[inline(never)]
     fn take(&mut self, signal: Signal) {
-        let log = self.this.log;
         let holds_sockets = !self.supervisor.net().is_empty();
         match signal {
             Signal::CHILD => {
                 // Nobody wants to know how orphans have ended.
                 if let Err(error) = self.supervisor.reap(|_, _| {}) {
-                    log.fail("", &error);
+                    log::fail("", error);
                 }
             }
             Signal::HUP if holds_sockets => match self.supervisor.restart() {
-                Ok(Some(pid)) => log.process("started ", pid),
+                Ok(Some(pid)) => log::say("started #", number(pid), None),
                 Ok(None) => {}
-                Err(error) => log.fail("program not replaced: ", &error),
+                Err(error) => log::fail("program not replaced: ", error),
             },
             Signal::USR2 if holds_sockets => self.wants_replacement = true,
             Signal::TERM | Signal::INT => {
-                log.say("terminating");
+                log::say("terminating", 0, None);
                 if signal == Signal::INT {
                     self.machine = Machine::Reboot;
                 }
@@ -287,46 +258,43 @@ impl Loop<'_, '_> {
 
     /// The new program first shows that it could take this one's place.
     fn start_canary(&mut self) {
-        self.tried = self.image();
-        match self.supervisor.start_canary(&Changes::new()) {
-            Ok(_) => self.wants_replacement = false,
-            // Later, when it is decided what becomes of the program.
-            Err(StartError::InProgress) => {}
-            Err(error) => {
-                self.wants_replacement = false;
-                self.not_replaced(error);
-            }
-        }
+        self.note_image();
+        let started = self.supervisor.start_canary(&Changes::new());
+        self.decide(started.err());
     }
 
+    /// What the canary was takes this one's place.
     fn replace(&mut self) {
         // What has come since then was not tried, and there might be no way back from it.
-        if self.image() != self.tried {
+        if !self.note_image() {
             self.wants_replacement = true;
             return;
         }
-        let image = match self.this.program.image() {
-            Ok(image) => image,
-            Err(error) => return self.not_replaced(error.into()),
+        let error = match self.program.image() {
+            Ok(image) => {
+                let deadline = Deadline::after_ms(TAKE_OVER_MS);
+                let changes = Changes::new().rollback(image.as_fd(), deadline);
+                self.supervisor.replace(&changes)
+            }
+            Err(error) => error.into(),
         };
-        let deadline = Deadline::after_ms(TAKE_OVER_MS);
-        let changes = Changes::new().rollback(image.as_fd(), deadline);
-        let error = self.supervisor.replace(&changes);
-        match error {
-            // A program is becoming ready by now.
-            StartError::InProgress => self.wants_replacement = true,
-            error => self.not_replaced(error),
+        self.decide(Some(error));
+    }
+
+    /// Later, when it is decided what becomes of the program, or not at all.
+    fn decide(&mut self, error: Option<StartError>) {
+        self.wants_replacement = error == Some(StartError::InProgress);
+        if let (false, Some(error)) = (self.wants_replacement, error) {
+            log::fail("not replaced: ", error);
         }
     }
 
-    /// What the path of this program names now.
-    fn image(&self) -> [u64; 4] {
-        let path = self.this.program.path();
-        path.map_or([0; 4], sys::identity)
-    }
-
-    fn not_replaced(&self, why: StartError) {
-        self.this.log.fail("not replaced: ", &why);
+    /// Whether the path of this program names what it did when this was last asked.
+    #[inline(never)]
+    fn note_image(&mut self) -> bool {
+        let path = self.program.path();
+        let now = path.map_or([0; 4], sys::identity);
+        replace(&mut self.tried, now) == now
     }
 
     /// Tells the manager that has started this process, if there is one.
@@ -334,13 +302,13 @@ impl Loop<'_, '_> {
     fn tell_ready(&self) {
         use gracenet::notify::{Notify, State};
 
-        let told = match Notify::new(self.this.program.environ()) {
-            Ok(None) => Ok(()),
-            Ok(Some(notify)) => notify.send(&[State::Ready]),
-            Err(error) => return self.this.log.fail("", &error),
+        let told = match Notify::new(self.program.environ()) {
+            Ok(None) => return,
+            Ok(Some(notify)) => notify.send(&[State::Ready]).map_err(Why::from),
+            Err(error) => Err(error.into()),
         };
         if let Err(error) = told {
-            self.this.log.fail("", &error);
+            log::fail("", error);
         }
     }
 }

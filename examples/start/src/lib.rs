@@ -35,6 +35,7 @@
 mod arch;
 
 use core::ffi::{c_char, c_int};
+use core::mem::MaybeUninit;
 
 /// What the kernel left on the stack: the three pointers of C's `main`.
 ///
@@ -93,16 +94,31 @@ unsafe extern "C" {
     fn gracenet_start_main(stack: *const usize) -> !;
 }
 
-/// `syscall(a, b, c, d, e, number)` — A system call: what the kernel says, a
-/// negated errno among it. The arguments that a call does not have are 0.
+/// An argument of a system call, or none, for which nothing is put into its register.
+type Argument = MaybeUninit<usize>;
+
+/// `syscall(number, [a, b])` — A system call with up to five arguments: what the kernel
+/// says, a negated errno among it.
 ///
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
 #[inline(always)]
-pub unsafe fn syscall(a: usize, b: usize, c: usize, d: usize, e: usize, number: usize) -> isize {
+pub unsafe fn syscall<const N: usize>(number: u32, arguments: [usize; N]) -> isize {
+    const { assert!(N <= 5, "there are no calls with more") };
+    let argument = |index: usize| match arguments.get(index) {
+        Some(argument) => Argument::new(*argument),
+        None => Argument::uninit(),
+    };
+    let all = [
+        argument(0),
+        argument(1),
+        argument(2),
+        argument(3),
+        argument(4),
+    ];
     // SAFETY: 1: the caller's.
-    unsafe { arch::syscall(a, b, c, d, e, number) }
+    unsafe { arch::syscall(number as usize, all) }
 }
 
 /// `exit_group(status)` — Ends the process, all of its threads, at once.
@@ -111,7 +127,7 @@ pub fn exit(status: i32) -> ! {
     let status = status as usize;
     loop {
         // SAFETY: the call takes a number and touches no memory.
-        unsafe { syscall(status, 0, 0, 0, 0, arch::EXIT_GROUP) };
+        unsafe { syscall(arch::EXIT_GROUP, [status]) };
     }
 }
 
@@ -164,7 +180,7 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 #[cfg(not(feature = "panic-is-a-link-error"))]
 fn say(text: &[u8]) {
     // SAFETY: the kernel reads as many bytes as there are.
-    unsafe { syscall(2, text.as_ptr().addr(), text.len(), 0, 0, arch::WRITE) };
+    unsafe { syscall(arch::WRITE, [2, text.as_ptr().addr(), text.len()]) };
 }
 
 /// A program that can panic does not link.

@@ -6,22 +6,27 @@
 
 use gracenet::activation::VariableError;
 use gracenet::notify::NotifyError;
-use gracenet::{Error, Failure, InheritError, ListenError, StartError};
+use gracenet::supervisor::SupervisorError;
+use gracenet::{Error, Failure, InheritError, ListenError, Operation, StartError};
 
 use crate::text::{List, Text};
 
-/// An error that a line of the log can carry.
-pub trait Report {
-    /// Appends what has failed, and why: `bind: os error 98`.
-    fn put(&self, line: &mut Text);
+/// Why something failed: any of the crate's errors, as words and a number in them.
+///
+/// It fits into two registers, and is made only where it is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Why {
+    words: Words,
+    number: u32,
 }
 
 /// What is said of errors.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 enum Words {
-    OsError,
-    Operation,
+    Failed,
     Variable,
+    OsError,
     BadFd,
     TooMany,
     Names,
@@ -38,114 +43,139 @@ enum Words {
     ClosedChannel,
     TimedOut,
     Ended,
+    Message,
+    State,
 }
 
-/// In the order of [`Words`]. A number belongs to those that end in a space.
+/// In the order of [`Words`]. The first two come behind the name of a system call, and of a variable.
 const WORDS: List = List::new(
-    "os error ,: os error , is not a number in range at byte ,not open: fd ,\
-     no room for so many: ,LISTEN_FDNAMES does not name the sockets,\
-     not understood at byte ,no room for another socket,already in progress,\
-     no program to start,environment too large,over the limit: fd ,\
-     not ours any more: socket ,vanished before execve,exited with status ,\
-     killed by signal ,closed its channel,not ready in time,ended",
+    ": os error #, is not a number in range at byte #,os error #,not open: fd #,\
+     no room for so many: #,LISTEN_FDNAMES does not name the sockets,\
+     not understood at byte #,no room for another socket,already in progress,\
+     no program to start,environment too large,over the limit: fd #,\
+     not ours any more: socket #,vanished before execve,exited with status #,\
+     killed by signal #,closed its channel,not ready in time,ended,not one message,\
+     what was left is not legible",
 );
 
-impl Words {
+/// Those that can fail, by their numbers.
+const OPERATIONS: List = List::new(Operation::NAMES);
+
+/// Those that can be wrong, by their numbers.
+const VARIABLES: List = List::new(if cfg!(feature = "systemd") {
+    "LISTEN_PID,LISTEN_PIDFDID,LISTEN_FDS,WATCHDOG_USEC,WATCHDOG_PID,NOTIFY_SOCKET"
+} else {
+    "LISTEN_PID,LISTEN_PIDFDID,LISTEN_FDS"
+});
+
+impl Why {
+    const fn new(words: Words, number: u32) -> Why {
+        Why { words, number }
+    }
+
+    /// `Why::os_error(errno)` — the number of an error.
+    #[must_use]
+    pub const fn os_error(errno: u32) -> Why {
+        Why::new(Words::OsError, errno)
+    }
+
+    /// `why.put(line)` — appends what has failed, and why: `bind: os error 98`.
     #[inline(never)]
-    fn put(self, number: u64, line: &mut Text) {
-        let words = WORDS.at(self as usize);
-        line.push(words);
-        if words.ends_with(b" ") {
-            line.number(number);
-        }
-    }
-}
-
-/// `os_error(errno, line)` — Appends the number of an error.
-pub fn os_error(errno: u32, line: &mut Text) {
-    Words::OsError.put(errno.into(), line);
-}
-
-impl Report for Error {
-    #[inline(never)]
-    fn put(&self, line: &mut Text) {
-        line.push(self.operation().as_str());
-        Words::Operation.put(self.raw_os_error().unsigned_abs().into(), line);
-    }
-}
-
-impl Report for InheritError {
-    fn put(&self, line: &mut Text) {
-        let (words, number) = match self {
-            InheritError::Failed(error) => return error.put(line),
-            InheritError::Variable(error) => return error.put(line),
-            InheritError::BadFd { fd, .. } => (Words::BadFd, fd.unsigned_abs().into()),
-            InheritError::TooMany { count, .. } => (Words::TooMany, (*count).into()),
-            _ => (Words::Names, 0),
-        };
-        words.put(number, line);
-    }
-}
-
-impl Report for VariableError {
-    fn put(&self, line: &mut Text) {
-        let (name, at) = (self.name(), self.at() as u64);
-        line.push(name);
-        if cfg!(feature = "systemd") && name == "NOTIFY_SOCKET" {
-            line.push(" is not an address at byte ").number(at);
-        } else {
-            Words::Variable.put(at, line);
-        }
-    }
-}
-
-impl Report for NotifyError {
-    fn put(&self, line: &mut Text) {
-        match self {
-            NotifyError::Failed(error) => error.put(line),
-            _ => {
-                line.push("not one message");
+    pub fn put(self, line: &mut Text) {
+        let mut number = self.number;
+        match self.words {
+            Words::Failed => {
+                line.push(OPERATIONS.at((number >> 16) as usize));
+                number &= 0xffff;
             }
+            Words::Variable => {
+                line.push(VARIABLES.at((number >> 16) as usize));
+                number &= 0xffff;
+            }
+            _ => {}
+        }
+        line.put(WORDS.at(self.words as usize), number.into());
+    }
+}
+
+impl From<Error> for Why {
+    fn from(error: Error) -> Why {
+        Why::new(Words::Failed, error.to_word())
+    }
+}
+
+impl From<InheritError> for Why {
+    fn from(error: InheritError) -> Why {
+        match error {
+            InheritError::Failed(error) => error.into(),
+            InheritError::Variable(error) => error.into(),
+            InheritError::BadFd { fd, .. } => Why::new(Words::BadFd, fd.unsigned_abs()),
+            InheritError::TooMany { count, .. } => Why::new(Words::TooMany, count),
+            _ => Why::new(Words::Names, 0),
         }
     }
 }
 
-impl Report for ListenError {
-    fn put(&self, line: &mut Text) {
-        let (words, number) = match self {
-            ListenError::Failed(error) => return error.put(line),
-            ListenError::Address(error) => (Words::Address, error.at() as u64),
-            _ => (Words::Full, 0),
-        };
-        words.put(number, line);
+impl From<VariableError> for Why {
+    fn from(error: VariableError) -> Why {
+        let name = VARIABLES.place_of(error.name().as_bytes());
+        Why::new(Words::Variable, (name << 16 | error.at()) as u32)
     }
 }
 
-impl Report for StartError {
-    fn put(&self, line: &mut Text) {
-        let (words, number) = match self {
-            StartError::Failed(error) => return error.put(line),
-            StartError::InProgress => (Words::InProgress, 0),
-            StartError::NoProgram => (Words::NoProgram, 0),
-            StartError::TooLarge => (Words::TooLarge, 0),
-            StartError::FdLimit(fd) => (Words::FdLimit, (*fd).into()),
-            StartError::NotOurs(index) => (Words::NotOurs, (*index).into()),
-            _ => (Words::Vanished, 0),
-        };
-        words.put(number, line);
+impl From<NotifyError> for Why {
+    fn from(error: NotifyError) -> Why {
+        match error {
+            NotifyError::Failed(error) => error.into(),
+            _ => Why::new(Words::Message, 0),
+        }
     }
 }
 
-impl Report for Failure {
-    fn put(&self, line: &mut Text) {
-        let (words, number) = match self {
-            Failure::Failed(error) => return error.put(line),
-            Failure::Exited(status) => (Words::Exited, status.unsigned_abs().into()),
-            Failure::Killed(signal) => (Words::Killed, signal.unsigned_abs().into()),
-            Failure::ClosedChannel => (Words::ClosedChannel, 0),
-            Failure::TimedOut => (Words::TimedOut, 0),
-            _ => (Words::Ended, 0),
-        };
-        words.put(number, line);
+impl From<SupervisorError> for Why {
+    fn from(error: SupervisorError) -> Why {
+        match error {
+            SupervisorError::Failed(error) => error.into(),
+            _ => Why::new(Words::State, 0),
+        }
+    }
+}
+
+impl From<ListenError> for Why {
+    fn from(error: ListenError) -> Why {
+        match error {
+            ListenError::Failed(error) => error.into(),
+            ListenError::Address(error) => Why::new(Words::Address, error.at() as u32),
+            _ => Why::new(Words::Full, 0),
+        }
+    }
+}
+
+impl From<StartError> for Why {
+    #[inline(never)]
+    fn from(error: StartError) -> Why {
+        match error {
+            StartError::Failed(error) => error.into(),
+            StartError::InProgress => Why::new(Words::InProgress, 0),
+            StartError::NoProgram => Why::new(Words::NoProgram, 0),
+            StartError::TooLarge => Why::new(Words::TooLarge, 0),
+            StartError::FdLimit(fd) => Why::new(Words::FdLimit, fd),
+            StartError::NotOurs(index) => Why::new(Words::NotOurs, index),
+            _ => Why::new(Words::Vanished, 0),
+        }
+    }
+}
+
+impl From<Failure> for Why {
+    #[inline(never)]
+    fn from(failure: Failure) -> Why {
+        match failure {
+            Failure::Failed(error) => error.into(),
+            Failure::Exited(status) => Why::new(Words::Exited, status.unsigned_abs()),
+            Failure::Killed(signal) => Why::new(Words::Killed, signal.unsigned_abs()),
+            Failure::ClosedChannel => Why::new(Words::ClosedChannel, 0),
+            Failure::TimedOut => Why::new(Words::TimedOut, 0),
+            _ => Why::new(Words::Ended, 0),
+        }
     }
 }

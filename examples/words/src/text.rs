@@ -24,19 +24,25 @@ impl Text {
         self.append(bytes.as_ref())
     }
 
+    /// `text.put("exited with status #", n)` — Appends words, with the number where a `#` is.
+    pub fn put(&mut self, words: impl AsRef<[u8]>, number: u64) -> &mut Self {
+        self.append_with(words.as_ref(), number)
+    }
+
     /// `text.number(n)` — Appends a number in decimal digits.
     #[inline(never)]
     pub fn number(&mut self, number: u64) -> &mut Self {
-        if number >= 10 {
-            self.number(number / 10);
+        let (more, digit) = (number / 10, number % 10);
+        if more > 0 {
+            self.number(more);
         }
-        self.append(&[b'0' + (number % 10) as u8])
+        self.append_byte(b'0' + digit as u8)
     }
 
     /// `text.end_with(byte)` — Appends, if need be over the last byte.
     pub fn end_with(&mut self, byte: u8) {
         self.0.truncate(LONGEST - 1);
-        self.append(&[byte]);
+        self.append_byte(byte);
     }
 
     /// `text.clear()` — Takes away what has been appended.
@@ -65,9 +71,27 @@ impl Text {
     #[inline(never)]
     fn append(&mut self, bytes: &[u8]) -> &mut Self {
         for &byte in bytes {
-            // What does not fit comes back.
-            let _ = self.0.push(byte);
+            self.append_byte(byte);
         }
+        self
+    }
+
+    #[inline(never)]
+    fn append_with(&mut self, words: &[u8], number: u64) -> &mut Self {
+        for &byte in words {
+            if byte == b'#' {
+                self.number(number);
+            } else {
+                self.append_byte(byte);
+            }
+        }
+        self
+    }
+
+    #[inline(never)]
+    fn append_byte(&mut self, byte: u8) -> &mut Self {
+        // What does not fit comes back.
+        let _ = self.0.push(byte);
         self
     }
 }
@@ -83,20 +107,15 @@ impl Default for Text {
 #[must_use]
 #[inline(never)]
 pub fn decimal(text: &[u8]) -> Option<u64> {
-    let mut number = None;
+    let mut number = 0_u64;
     for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit > 9 {
             return None;
         }
-        number = Some(
-            number
-                .unwrap_or(0_u64)
-                .checked_mul(10)?
-                .checked_add(digit.into())?,
-        );
+        number = number.checked_mul(10)?.checked_add(digit.into())?;
     }
-    number
+    (!text.is_empty()).then_some(number)
 }
 
 /// Words with commas between them.
@@ -118,22 +137,51 @@ impl List {
     #[must_use]
     #[inline(never)]
     pub fn place_of(self, word: &[u8]) -> usize {
-        self.words()
-            .position(|one| one == word)
-            .unwrap_or(usize::MAX)
+        let mut place = 0;
+        let mut words = self.0.as_bytes();
+        loop {
+            let one = before(words, b',');
+            if one == word {
+                return place;
+            }
+            let Some(behind) = words.get(one.len() + 1..) else {
+                return usize::MAX;
+            };
+            words = behind;
+            place += 1;
+        }
     }
 
     /// `list.at(place)` — The word there.
     #[must_use]
     #[inline(never)]
-    pub fn at(self, place: usize) -> &'static [u8] {
-        self.words().nth(place).unwrap_or_default()
+    pub fn at(self, mut place: usize) -> &'static [u8] {
+        let mut words = self.0.as_bytes();
+        while let (1.., Some((byte, behind))) = (place, words.split_first()) {
+            place -= usize::from(*byte == b',');
+            words = behind;
+        }
+        before(words, b',')
     }
 
     /// `list.words()` — All of them, in their order.
     pub fn words(self) -> impl Iterator<Item = &'static [u8]> {
         self.0.as_bytes().split(|&byte| byte == b',')
     }
+}
+
+/// `split(text, byte)` — What comes before the first such byte, and what behind it.
+#[must_use]
+pub fn split(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let before = before(text, byte);
+    Some((before, text.get(before.len() + 1..)?))
+}
+
+/// What comes before the first such byte, or all of it.
+#[inline(never)]
+fn before(text: &[u8], byte: u8) -> &[u8] {
+    let at = text.iter().position(|&other| other == byte);
+    at.and_then(|at| text.get(..at)).unwrap_or(text)
 }
 
 #[cfg(test)]

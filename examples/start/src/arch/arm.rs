@@ -25,12 +25,14 @@
 
 use core::arch::{asm, global_asm};
 
+use super::Argument;
+
 /// The number of write(2).
 #[cfg(not(feature = "panic-is-a-link-error"))]
-pub(crate) const WRITE: usize = 4;
+pub(crate) const WRITE: u32 = 4;
 
 /// The number of exit_group(2).
-pub(crate) const EXIT_GROUP: usize = 248;
+pub(crate) const EXIT_GROUP: u32 = 248;
 
 global_asm!(
     ".pushsection .text._start,\"ax\",%progbits",
@@ -156,20 +158,14 @@ global_asm!(
     ".popsection",
 );
 
-/// A system call with up to five arguments. The number comes last, so that the
-/// others are where the kernel wants them already, but for the fifth.
+/// A system call with up to five arguments: what is in the register of one that it
+/// has not does not matter.
 ///
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
-pub(crate) unsafe fn syscall(
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    number: usize,
-) -> isize {
+#[inline(always)]
+pub(crate) unsafe fn syscall(number: usize, [a, b, c, d, e]: [Argument; 5]) -> isize {
     let result;
     // SAFETY: 1: the caller's; nothing but the result is clobbered.
     unsafe {

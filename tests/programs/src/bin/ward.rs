@@ -60,13 +60,12 @@ fn hear(what: &str, number: u32) -> i32 {
     let set = every.as_ptr().expose_provenance();
     let how = raw::SIG_BLOCK as usize;
     // SAFETY: the kernel reads the set, of the size given.
-    unsafe { gracenet_start::syscall(how, set, 0, 8, 0, raw::__NR_rt_sigprocmask as usize) };
+    unsafe { gracenet_start::syscall(raw::__NR_rt_sigprocmask, [how, set, 0, 8]) };
     // Of a group from outside of the pid namespace it is 0.
     tell(format_args!("up {} {}", getpid(), group()));
     for _ in 0..number {
         // SAFETY: the kernel reads the set, of the size given.
-        let signal =
-            unsafe { gracenet_start::syscall(set, 0, 0, 8, 0, raw::__NR_rt_sigtimedwait as usize) };
+        let signal = unsafe { gracenet_start::syscall(raw::__NR_rt_sigtimedwait, [set, 0, 0, 8]) };
         tell(format_args!("{what} {signal}"));
     }
     0
@@ -76,22 +75,20 @@ fn hear(what: &str, number: u32) -> i32 {
 fn die(signal: u32) -> i32 {
     let pid = getpid().as_raw_pid() as usize;
     // SAFETY: numbers only.
-    unsafe { gracenet_start::syscall(pid, signal as usize, 0, 0, 0, raw::__NR_kill as usize) };
+    unsafe { gracenet_start::syscall(raw::__NR_kill, [pid, signal as usize]) };
     3
 }
 
 fn group() -> isize {
     // SAFETY: a number only.
-    unsafe { gracenet_start::syscall(0, 0, 0, 0, 0, raw::__NR_getpgid as usize) }
+    unsafe { gracenet_start::syscall(raw::__NR_getpgid, [0]) }
 }
 
 fn terminal() -> &'static str {
     let mut leader = 0_u32;
     let at = (&raw mut leader).expose_provenance();
     // SAFETY: the kernel writes a number.
-    let result = unsafe {
-        gracenet_start::syscall(0, TIOCGPGRP as usize, at, 0, 0, raw::__NR_ioctl as usize)
-    };
+    let result = unsafe { gracenet_start::syscall(raw::__NR_ioctl, [0, TIOCGPGRP as usize, at]) };
     match result {
         0 if leader == group() as u32 => "foreground",
         0 => "background",
@@ -120,7 +117,7 @@ fn orphans(number: u32) -> i32 {
 fn fork() -> isize {
     let child = raw::SIGCHLD as usize;
     // SAFETY: no memory is shared, and there is one thread.
-    unsafe { gracenet_start::syscall(child, 0, 0, 0, 0, raw::__NR_clone as usize) }
+    unsafe { gracenet_start::syscall(raw::__NR_clone, [child, 0, 0, 0, 0]) }
 }
 
 fn serve(program: &Program<'_>, ms: u32) -> Option<i32> {

@@ -65,7 +65,7 @@ fn run(start: gracenet_start::Args) -> i32 {
         start.envp.expose_provenance(),
     ];
     // SAFETY: what the kernel left on the stack ends with null pointers.
-    unsafe { gracenet_start::syscall(path, argv, envp, 0, 0, raw::__NR_execve as usize) };
+    unsafe { gracenet_start::syscall(raw::__NR_execve, [path, argv, envp]) };
     127
 }
 
@@ -80,7 +80,7 @@ fn check(result: isize) -> Result<isize, Errno> {
 fn fork() -> isize {
     let child = raw::SIGCHLD as usize;
     // SAFETY: no memory is shared, and there is one thread.
-    unsafe { gracenet_start::syscall(child, 0, 0, 0, 0, raw::__NR_clone as usize) }
+    unsafe { gracenet_start::syscall(raw::__NR_clone, [child, 0, 0, 0, 0]) }
 }
 
 /// Also where it is there already.
@@ -88,9 +88,9 @@ fn load(path: &CStr) -> Result<(), Errno> {
     let file = open(path, OFlags::RDONLY, Mode::empty())?;
     let number = file.as_raw_fd() as usize;
     let parameters = c"".as_ptr().expose_provenance();
-    let call = raw::__NR_finit_module as usize;
+    let call = raw::__NR_finit_module;
     // SAFETY: the kernel reads the parameters up to their end.
-    match check(unsafe { gracenet_start::syscall(number, parameters, 0, 0, 0, call) }) {
+    match check(unsafe { gracenet_start::syscall(call, [number, parameters, 0]) }) {
         Err(Errno::EXIST) => Ok(()),
         loaded => loaded.map(drop),
     }
@@ -122,9 +122,9 @@ impl Request {
     fn set(&self, any: &OwnedFd, what: u32) -> Result<(), Errno> {
         let fd = any.as_raw_fd() as usize;
         let at = (&raw const *self).expose_provenance();
-        let call = raw::__NR_ioctl as usize;
+        let call = raw::__NR_ioctl;
         // SAFETY: the kernel reads the request.
-        check(unsafe { gracenet_start::syscall(fd, what as usize, at, 0, 0, call) }).map(drop)
+        check(unsafe { gracenet_start::syscall(call, [fd, what as usize, at]) }).map(drop)
     }
 }
 
@@ -165,9 +165,8 @@ fn pass_signals_on() -> Result<(), Errno> {
             continue;
         };
         let (signal, pid): (usize, usize) = (signal, pid);
-        let call = raw::__NR_kill as usize;
         // SAFETY: numbers only.
-        let result = unsafe { gracenet_start::syscall(pid, signal, 0, 0, 0, call) };
+        let result = unsafe { gracenet_start::syscall(raw::__NR_kill, [pid, signal]) };
         let mut answer = Line::new();
         let _ = write!(answer, "{result}");
         let _ = send(&connection, answer.as_bytes(), SendFlags::NOSIGNAL);

@@ -13,9 +13,9 @@ use crate::report::{Why, because};
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
-unsafe fn call(number: u32, [a, b, c, d, e]: [usize; 5]) -> Result<usize, Errno> {
+unsafe fn call(number: u32, arguments: [usize; 5]) -> Result<usize, Errno> {
     // SAFETY: 1: the caller's.
-    let result = unsafe { gracenet_start::syscall(a, b, c, d, e, number as usize) };
+    let result = unsafe { gracenet_start::syscall(number, arguments) };
     match result {
         -4095..0 => Err(Errno::from_raw_os_error(-result as i32)),
         _ => Ok(result as usize),
