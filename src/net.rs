@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // Adopting fds by their numbers.
 
 use core::fmt;
+use core::mem;
 use core::net::SocketAddr;
 use core::ops::{Deref, DerefMut};
 use core::ptr;
@@ -473,12 +474,24 @@ impl NetView {
         Ok(unsafe { sys::own(fd) })
     }
 
-    /// Takes the first inherited fd of that name out of the table, if nobody has claimed it.
-    pub(crate) fn take_named(&mut self, name: &str) -> Result<Option<OwnedFd>, Error> {
-        match self.claim(name) {
-            None => Ok(None),
-            Some(handle) => self.take(handle).map(Some),
+    /// Takes the first inherited fd of that name out of the table that nobody has claimed; `None`, too,
+    /// if it was closed behind the table's back.
+    #[inline(never)]
+    pub(crate) fn take_named(&mut self, name: &str) -> Option<OwnedFd> {
+        let slots = &mut self.0.slots;
+        let mut index = 0;
+        let fd = loop {
+            let slot = slots.get(index)?;
+            if !slot.claimed && slot.name.as_bytes() == name.as_bytes() {
+                // SAFETY: it is open, and its slot is forgotten.
+                break slot.is_intact().then(|| unsafe { sys::own(slot.raw_fd()) });
+            }
+            index += 1;
+        };
+        if index < slots.len() {
+            mem::forget(slots.remove(index));
         }
+        fd
     }
 
     /// `net.close_and_unlink(handle)` — as [`close`](Self::close), and removes the path of a unix

@@ -156,29 +156,25 @@ pub struct Supervisor<'a> {
     options: Options,
     epoll: OwnedFd,
     receiver: Option<Receiver>,
-    /// The programs, and in the last place a canary.
-    children: [Option<Child>; PLACES],
+    /// The programs, and behind them a canary.
+    children: [Child; MOST_PROCESSES + 1],
     left: Left,
     terminating: bool,
     /// The listeners are in the epoll.
     awaits_clients: bool,
 }
 
-const PLACES: usize = MOST_PROCESSES + 1;
-const CANARY: usize = MOST_PROCESSES;
-
-/// A process.
+/// A place for a process.
 #[derive(Debug)]
 struct Child {
-    successor: Successor,
+    successor: Option<Successor>,
     record: Record,
 }
 
-/// What the next supervisor is told of a process.
+/// What the next supervisor is told of a process. Zeros where there is none.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Record {
-    /// 0 where there is none.
     pid: u32,
     phase: Phase,
     has_channel: u16,
@@ -312,7 +308,7 @@ impl<'a> Supervisor<'a> {
             options,
             epoll,
             receiver: None,
-            children: [const { None }; PLACES],
+            children: [const { Child::NONE }; MOST_PROCESSES + 1],
             left: Left::NOTHING,
             terminating: false,
             awaits_clients: false,
@@ -343,7 +339,7 @@ impl<'a> Supervisor<'a> {
             return None;
         }
         self.hear();
-        for index in 0..PLACES {
+        for index in 0..self.children.len() {
             if let Some(event) = self.look_after(index) {
                 return Some(event);
             }
@@ -375,8 +371,10 @@ impl<'a> Supervisor<'a> {
             Next::START => self.left.at,
             _ => Deadline::NEVER,
         };
-        for child in self.children.iter().flatten() {
-            earliest = earliest.min(child.successor.wake_by(child.record.until));
+        for child in &self.children {
+            if let Some(successor) = &child.successor {
+                earliest = earliest.min(successor.wake_by(child.record.until));
+            }
         }
         earliest
     }
@@ -403,11 +401,13 @@ impl<'a> Supervisor<'a> {
     pub fn reap(&mut self, mut ended: impl FnMut(Pid, Exit)) -> Result<(), Error> {
         let children = &mut self.children;
         self.net.reap(|pid, exit| {
-            let ours = children
-                .iter_mut()
-                .flatten()
-                .find(|child| child.successor.pid() == pid);
-            if !ours.is_some_and(|child| child.successor.note_end(exit)) {
+            let mut ours = false;
+            for child in &mut *children {
+                if let Some(successor) = &mut child.successor {
+                    ours |= successor.pid() == pid && successor.note_end(exit);
+                }
+            }
+            if !ours {
                 ended(pid, exit);
             }
         })
@@ -415,7 +415,7 @@ impl<'a> Supervisor<'a> {
 
     /// `supervisor.forward(signal)` — sends a signal to the program, if there is one.
     pub fn forward(&self, signal: Signal) {
-        for child in self.children.iter().flatten() {
+        for child in &self.children {
             if child.record.pid == self.left.main {
                 child.signal(signal, self.options.signal_group);
             }
@@ -435,13 +435,16 @@ impl<'a> Supervisor<'a> {
             self.left.next = Next::END;
         }
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        for child in self.children.iter_mut().flatten() {
+        for child in &mut self.children {
+            let Some(successor) = &mut child.successor else {
+                continue;
+            };
             if child.record.phase == TRYING {
-                child.successor.kill();
+                successor.kill();
                 continue;
             }
             // Whatever it says of itself does not matter any more.
-            child.successor.declare_ready();
+            successor.declare_ready();
             if first && child.record.phase != ENDING {
                 child.is_to_end(kill_at);
             }
@@ -474,9 +477,7 @@ impl<'a> Supervisor<'a> {
     ///
     /// [`StartError`]. Nothing has changed.
     pub fn start_canary(&mut self, changes: &Changes<'_>) -> Result<Pid, StartError> {
-        let canary = self.hand_on(changes, true)?;
-        let within = self.options.ready_timeout_ms;
-        Ok(self.add(CANARY, canary, TRYING, within))
+        self.hand_on(changes, true)
     }
 
     /// `supervisor.replace(changes)` — [replaces](NetView::replace) this program in its own place by
@@ -486,10 +487,19 @@ impl<'a> Supervisor<'a> {
     /// which there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is
     /// the supervisor's own.
     pub fn replace(&mut self, changes: &Changes<'_>) -> StartError {
-        // What it has ended with would be lost.
-        let has_ended = |child: &mut Child| child.successor.end_of_it().is_some();
-        if !self.left.next.is_settled() || self.children.iter_mut().flatten().any(has_ended) {
+        if !self.left.next.is_settled() {
             return StartError::InProgress;
+        }
+        for child in &mut self.children {
+            // What it has ended with would be lost.
+            if child
+                .successor
+                .as_mut()
+                .and_then(Successor::end_of_it)
+                .is_some()
+            {
+                return StartError::InProgress;
+            }
         }
         let replaced = self.hand_on(changes, false);
         replaced.err().unwrap_or(StartError::Vanished)
@@ -504,9 +514,10 @@ impl<'a> Supervisor<'a> {
         };
         receiver.hear(&mut |sender| {
             // Nothing of its children counts.
-            for child in self.children.iter_mut().flatten() {
-                if child.record.pid == sender {
-                    child.successor.declare_ready();
+            for child in &mut self.children {
+                match &mut child.successor {
+                    Some(successor) if child.record.pid == sender => successor.declare_ready(),
+                    _ => {}
                 }
             }
         });
@@ -515,7 +526,8 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn look_after(&mut self, index: usize) -> Option<Event> {
         let lives_on = matches!(self.options.readiness, Readiness::After(_));
-        let Child { successor, record } = self.children.get_mut(index)?.as_mut()?;
+        let Child { successor, record } = self.children.get_mut(index)?;
+        let successor = successor.as_mut()?;
         let (pid, phase, until) = (successor.pid(), record.phase, record.until);
         let outcome = match phase {
             STARTING if lives_on => {
@@ -562,12 +574,12 @@ impl<'a> Supervisor<'a> {
         self.left.proven = 1;
         self.left.main = raw(pid);
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        for child in self.children.iter_mut().flatten() {
-            if child.successor.pid() == pid {
+        for child in &mut self.children {
+            if child.record.pid == raw(pid) {
                 child.record.phase = SERVING;
                 child.record.until = Deadline::NEVER;
                 // Nothing more is heard there.
-                watch(&self.epoll, child.successor.channel(), false);
+                watch(&self.epoll, child.channel(), false);
             } else if child.record.phase == SERVING {
                 child.is_to_end(kill_at);
                 child.signal(Signal::TERM, self.options.signal_group);
@@ -583,26 +595,28 @@ impl<'a> Supervisor<'a> {
         if self.has(ENDING) {
             return;
         }
-        for child in self.children.iter_mut().flatten() {
-            if child.record.phase == SERVING {
-                child.successor.let_go_of_channel();
+        for child in &mut self.children {
+            match &mut child.successor {
+                Some(successor) if child.record.phase == SERVING => successor.let_go_of_channel(),
+                _ => {}
             }
         }
     }
 
     /// One has ended.
     fn remove(&mut self, index: usize, failure: Failure) {
-        let Some(place) = self.children.get_mut(index) else {
+        let Some(child) = self.children.get_mut(index) else {
             return;
         };
-        let Some(Child { record, .. }) = *place else {
-            return;
-        };
-        *place = None;
+        let record = child.record;
+        *child = Child::NONE;
         if self.left.main == record.pid {
-            let mut others = self.children.iter().flatten();
-            let other = others.find(|child| child.record.phase & (STARTING | SERVING) != 0);
-            self.left.main = other.map_or(0, |child| child.record.pid);
+            self.left.main = 0;
+            for child in &self.children {
+                if child.record.phase & (STARTING | SERVING) != 0 {
+                    self.left.main = child.record.pid;
+                }
+            }
             self.left.status = match failure {
                 Failure::Exited(status) => status,
                 Failure::Killed(signal) => signal.wrapping_add(128),
@@ -680,8 +694,12 @@ impl<'a> Supervisor<'a> {
 
     #[inline(never)]
     fn launch(&mut self) -> Result<Pid, StartError> {
-        let mut programs = self.children.iter().take(MOST_PROCESSES);
-        let (false, Some(place)) = (self.has(STARTING), programs.position(Option::is_none)) else {
+        let starting = self.has(STARTING);
+        let [programs @ .., _] = &mut self.children;
+        let mut places = programs
+            .iter_mut()
+            .filter(|child| child.successor.is_none());
+        let (false, Some(child)) = (starting, places.next()) else {
             return Err(StartError::InProgress);
         };
         let variable;
@@ -698,13 +716,15 @@ impl<'a> Supervisor<'a> {
         if self.options.pid_namespace {
             changes.namespaces = CLONE_NEWPID;
         }
-        let successor = self.net.spawn(self.program, &changes)?;
+        let way = Way::Process(&mut child.successor);
+        self.net.execute(way, self.program, &changes)?;
         self.left.starts = self.left.starts.saturating_add(1);
         let within = match self.options.readiness {
             Readiness::After(ms) => ms,
             Readiness::Channel | Readiness::Notify => self.options.ready_timeout_ms,
         };
-        let pid = self.add(place, successor, STARTING, within);
+        let pid = child.has_begun(STARTING, within, &self.epoll)?;
+        child.record.lasting = Deadline::after_ms(self.options.back_off_ms.1);
         if self.left.main == 0 {
             self.left.main = raw(pid);
         }
@@ -712,32 +732,9 @@ impl<'a> Supervisor<'a> {
         Ok(pid)
     }
 
-    /// Takes in a process that was started.
-    fn add(&mut self, place: usize, successor: Successor, phase: Phase, within_ms: u64) -> Pid {
-        let pid = successor.pid();
-        let (_, longest) = self.options.back_off_ms;
-        let record = Record {
-            pid: raw(pid),
-            phase,
-            has_channel: 0,
-            until: Deadline::after_ms(within_ms),
-            lasting: Deadline::after_ms(longest),
-        };
-        watch(&self.epoll, successor.channel(), true);
-        self.put(place, successor, record);
-        pid
-    }
-
-    fn put(&mut self, place: usize, successor: Successor, record: Record) {
-        watch(&self.epoll, successor.pidfd(), true);
-        if let Some(place) = self.children.get_mut(place) {
-            *place = Some(Child { successor, record });
-        }
-    }
-
     /// Whether a process does one of these.
     fn has(&self, phases: Phase) -> bool {
-        let mut children = self.children.iter().flatten();
+        let mut children = self.children.iter();
         children.any(|child| child.record.phase & phases != 0)
     }
 
@@ -778,7 +775,7 @@ impl<'a> Supervisor<'a> {
     // What the next supervisor is told.
 
     /// Executes the next supervisor, as a canary or in place, with all that it needs.
-    fn hand_on(&mut self, changes: &Changes<'_>, canary: bool) -> Result<Successor, StartError> {
+    fn hand_on(&mut self, changes: &Changes<'_>, canary: bool) -> Result<Pid, StartError> {
         if self.has(STARTING | TRYING) || self.net.is_being_replaced() {
             return Err(StartError::InProgress);
         }
@@ -796,14 +793,12 @@ impl<'a> Supervisor<'a> {
             self.left.has_receiver = 1;
             lend(receiver.as_fd());
         }
-        for (record, child) in self.left.records.iter_mut().zip(&self.children) {
-            *record = Record::NONE;
-            if let Some(child) = child {
-                *record = child.record;
-                if let Some(channel) = child.successor.channel() {
-                    record.has_channel = 1;
-                    lend(channel);
-                }
+        let [programs @ .., last] = &mut self.children;
+        for (record, child) in self.left.records.iter_mut().zip(&*programs) {
+            *record = child.record;
+            if let Some(channel) = child.channel() {
+                record.has_channel = 1;
+                lend(channel);
             }
         }
         sys::send(sys::lend(&ours), self.left.as_bytes())?;
@@ -812,30 +807,38 @@ impl<'a> Supervisor<'a> {
         changes.canary = canary;
         // A canary without a channel would serve, and stay.
         changes.foreign &= !canary;
-        let mut successor = None;
         let way = match canary {
-            true => Way::Process(&mut successor),
+            true => Way::Process(&mut last.successor),
             false => Way::InPlace,
         };
         self.net.execute(way, self.program, &changes)?;
-        successor.ok_or(StartError::Vanished)
+        last.has_begun(TRYING, self.options.ready_timeout_ms, &self.epoll)
     }
 
     /// Goes on with what the supervisor has left whose place this one took, if it did.
     #[inline(never)]
     fn resume(&mut self) -> Result<(), SupervisorError> {
         let mut socket = None;
-        if let Some(letter) = self.net.take_named(NAME)? {
+        if let Some(letter) = self.net.take_named(NAME) {
             // It stays there for the last one, should this one be rolled back.
             let size = sys::peek(sys::lend(&letter), self.left.as_bytes_mut());
             if size != Ok(size_of::<Left>() as u32) || self.left.version != VERSION {
                 return Err(SupervisorError::State);
             }
             if self.left.has_receiver != 0 {
-                socket = self.net.take_named(NAME)?;
+                socket = self.net.take_named(NAME);
             }
-            for index in 0..MOST_PROCESSES {
-                self.resume_process(index)?;
+            for (child, record) in self.children.iter_mut().zip(&self.left.records) {
+                let Some(pid) = Pid::from_raw(record.pid as i32) else {
+                    continue;
+                };
+                let channel = match record.has_channel {
+                    0 => None,
+                    _ => self.net.take_named(NAME),
+                };
+                child.record = *record;
+                child.successor = Some(Successor::resume(pid, channel));
+                watch(&self.epoll, child.pidfd(), true);
             }
             if self.left.next == Next::CLIENT {
                 // The last one has said so.
@@ -851,22 +854,6 @@ impl<'a> Supervisor<'a> {
         }
         Ok(())
     }
-
-    fn resume_process(&mut self, index: usize) -> Result<(), Error> {
-        let Some(record) = self.left.records.get(index) else {
-            return Ok(());
-        };
-        let Some(pid) = Pid::from_raw(record.pid as i32) else {
-            return Ok(());
-        };
-        let record = *record;
-        let channel = match record.has_channel {
-            0 => None,
-            _ => self.net.take_named(NAME)?,
-        };
-        self.put(index, Successor::resume(pid, channel), record);
-        Ok(())
-    }
 }
 
 /// Readable when there is something to do.
@@ -877,19 +864,53 @@ impl AsFd for Supervisor<'_> {
 }
 
 impl Child {
+    const NONE: Child = Child {
+        successor: None,
+        record: Record::NONE,
+    };
+
+    /// It was started, and has so much time.
+    fn has_begun(
+        &mut self,
+        phase: Phase,
+        within_ms: u64,
+        epoll: &OwnedFd,
+    ) -> Result<Pid, StartError> {
+        let pid = match &self.successor {
+            None => return Err(StartError::Vanished),
+            Some(successor) => successor.pid(),
+        };
+        self.record.pid = raw(pid);
+        self.record.phase = phase;
+        self.record.until = Deadline::after_ms(within_ms);
+        watch(epoll, self.pidfd(), true);
+        watch(epoll, self.channel(), true);
+        Ok(pid)
+    }
+
     fn is_to_end(&mut self, kill_at: Deadline) {
         self.record.phase = ENDING;
         self.record.until = kill_at;
     }
 
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.successor.as_ref()?.pidfd()
+    }
+
+    fn channel(&self) -> Option<BorrowedFd<'_>> {
+        self.successor.as_ref()?.channel()
+    }
+
     fn signal(&self, signal: Signal, group: bool) {
-        let pid = self.successor.pid();
-        if group && init::signal_group(pid, signal).is_ok() {
+        let Some(successor) = &self.successor else {
+            return;
+        };
+        if group && init::signal_group(successor.pid(), signal).is_ok() {
             return;
         }
         let signal = signal.as_raw().unsigned_abs();
         // It may have ended by now.
-        let _ = sys::kill(raw(pid), self.successor.pidfd(), signal);
+        let _ = sys::kill(self.record.pid, self.pidfd(), signal);
     }
 }
 
@@ -898,8 +919,8 @@ impl Record {
         pid: 0,
         phase: 0,
         has_channel: 0,
-        until: Deadline::NEVER,
-        lasting: Deadline::NEVER,
+        until: Deadline::from_ns(0),
+        lasting: Deadline::from_ns(0),
     };
 }
 

@@ -1,4 +1,5 @@
 //! The reader's side of the protocol.
+#![allow(unsafe_code)] // A C string in an array.
 
 use core::ffi::CStr;
 
@@ -41,15 +42,11 @@ use super::state;
 #[derive(Debug)]
 pub struct Receiver {
     socket: OwnedFd,
-    variable: [u8; VARIABLE],
+    variable: [u8; VARIABLE.len()],
 }
 
-const NAME: &[u8; 15] = b"NOTIFY_SOCKET=@";
-
-/// The name, five digits as the kernel gives them, and a NUL.
-const VARIABLE: usize = NAME.len() + DIGITS + 1;
-
-const DIGITS: usize = 5;
+/// What is behind the `@` has five digits, as the kernel gives them.
+const VARIABLE: [u8; 21] = *b"NOTIFY_SOCKET=@00000\0";
 
 /// Messages that are read before the deadline is looked at.
 const MESSAGES_AT_ONCE: usize = 16;
@@ -80,9 +77,7 @@ impl Receiver {
     /// Of which nothing is known yet.
     pub(crate) fn socket() -> Result<OwnedFd, Error> {
         let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
-        let fd = sys::lend(&socket);
-        sys::turn_on(fd, SO_PASSCRED)?;
-        sys::bind(fd, &SockAddr::AUTOBIND)?;
+        sys::bind(sys::lend(&socket), &SockAddr::AUTOBIND)?;
         Ok(socket)
     }
 
@@ -94,30 +89,28 @@ impl Receiver {
     /// # Errors
     ///
     /// - `getsockname: os error 22` (EINVAL): it is no such socket.
+    /// - `setsockopt`: it cannot be made to say who has sent a message.
     pub fn from_fd(socket: OwnedFd) -> Result<Receiver, Error> {
         let fd = sys::lend(&socket);
         let mut bytes = AddressBytes::new();
-        let no_such = Error::new(Operation::Getsockname, Errno::INVAL);
-        let (family, name) = bytes.local(fd)?.split_first_chunk().ok_or(no_such)?;
-        // A NUL, and the digits.
-        let digits = name.split_first().filter(|(first, _)| **first == 0);
-        let digits = digits.and_then(|(_, digits)| digits.try_into().ok());
-        let Some(digits) = digits.filter(|_| u16::from_ne_bytes(*family) == AF_UNIX as u16) else {
-            return Err(no_such);
-        };
-        let mut variable = [0; VARIABLE];
-        if let Some((name, rest)) = variable.split_first_chunk_mut() {
-            *name = *NAME;
-            if let Some(room) = rest.first_chunk_mut::<DIGITS>() {
-                *room = digits;
+        let family = (AF_UNIX as u16).to_ne_bytes();
+        let address = <[u8; 8]>::try_from(bytes.local(fd)?);
+        let mut variable = VARIABLE;
+        match (address, variable.last_chunk_mut::<6>()) {
+            (Ok([a, b, 0, digits @ ..]), Some([room @ .., 0])) if [a, b] == family => {
+                *room = digits
             }
+            _ => return Err(Error::new(Operation::Getsockname, Errno::INVAL)),
         }
+        // Each message says from whom it is, and with that there is no room for fds.
+        sys::turn_on(fd, SO_PASSCRED)?;
         Ok(Receiver { socket, variable })
     }
 
     /// The variable that tells a program of it: `NOTIFY_SOCKET=@` and its name.
     pub fn variable(&self) -> &CStr {
-        CStr::from_bytes_until_nul(&self.variable).unwrap_or_default()
+        // SAFETY: there is a NUL at the end of the array.
+        unsafe { CStr::from_ptr(self.variable.as_ptr().cast()) }
     }
 
     /// `receiver.receive(buffer)` — the next message; `None` if there is none. Never blocks.
@@ -170,7 +163,7 @@ impl Receiver {
             let Ok(Some(message)) = self.receive(&mut buffer) else {
                 return;
             };
-            if message.value(b"READY") == Some(b"1") {
+            if state::says(message.message, b"READY=1") {
                 is_ready(message.pid);
             }
         }
@@ -216,6 +209,6 @@ impl<'b> Received<'b> {
 
     /// `message.is_ready()` — whether it is said that the sender serves.
     pub fn is_ready(&self) -> bool {
-        self.value(b"READY") == Some(b"1") && !self.truncated
+        state::says(self.message, b"READY=1") && !self.truncated
     }
 }

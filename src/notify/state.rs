@@ -213,6 +213,18 @@ pub(super) fn lines(message: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> + Cl
         })
 }
 
+/// Whether this is one of the lines of a message.
+pub(super) fn says(mut message: &[u8], line: &[u8]) -> bool {
+    loop {
+        let (first, rest) = split_at_byte(message, b'\n');
+        match rest {
+            _ if first == line => return true,
+            None => return false,
+            Some(rest) => message = rest,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;

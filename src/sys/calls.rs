@@ -441,62 +441,49 @@ pub(crate) struct Message {
     pub(crate) truncated: bool,
 }
 
-/// Room for who sent a message, and as many fds as can come with one.
-const CONTROL_MAX: usize = 2 * (CONTROL + CONTROL_UNIT) + size_of::<net::ucred>() + 4 * MOST_FDS;
+/// Control data that says who has sent a message.
+#[repr(C)]
+struct Sender {
+    header: net::cmsghdr,
+    sender: net::ucred,
+}
 
-/// recvmsg(fd, buffer, MSG_DONTWAIT | MSG_CMSG_CLOEXEC): what was received, from whom. Fds that
-/// came along are closed.
+/// recvmsg(fd, buffer, MSG_DONTWAIT): what was received, and from whom. The socket has SO_PASSCRED, so
+/// that there is no room for fds that come along: the kernel closes them.
 pub(crate) fn receive_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Message, Error> {
-    let mut control = [0_usize; CONTROL_MAX.div_ceil(CONTROL_UNIT)];
+    let mut control = Sender {
+        header: net::cmsghdr {
+            cmsg_len: 0,
+            cmsg_level: 0,
+            cmsg_type: 0,
+        },
+        sender: net::ucred {
+            pid: 0,
+            uid: 0,
+            gid: 0,
+        },
+    };
     let mut bytes = raw::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len() as _,
     };
-    let at = control.as_mut_ptr().cast::<u8>();
-    let mut header = message_header(&mut bytes, at as usize, size_of_val(&control));
+    let at = &raw mut control as usize;
+    let mut header = message_header(&mut bytes, at, size_of::<Sender>());
     let what = what(Operation::Recv, raw::__NR_recvmsg) | AGAIN;
-    let flags = (net::MSG_DONTWAIT | net::MSG_CMSG_CLOEXEC) as usize;
+    let (at, flags) = (&raw mut header as usize, net::MSG_DONTWAIT as usize);
     // SAFETY: the kernel writes to the header, and to what it points to, as far as it says.
-    let received = unsafe { call(what, number(fd), [&raw mut header as usize, flags])? };
-    let mut message = Message {
+    let received = unsafe { call(what, number(fd), [at, flags])? };
+    let kind = (
+        control.header.cmsg_level as u32,
+        control.header.cmsg_type as u32,
+    );
+    let is_sender = kind == (net::SOL_SOCKET, net::SCM_CREDENTIALS);
+    Ok(Message {
         length: received as usize,
-        pid: 0,
-        uid: 0,
+        pid: if is_sender { control.sender.pid } else { 0 },
+        uid: if is_sender { control.sender.uid } else { 0 },
         truncated: header.msg_flags & net::MSG_TRUNC != 0,
-    };
-    let mut left = header.msg_controllen.min(size_of_val(&control));
-    let mut at = at.cast_const();
-    while left >= CONTROL {
-        // SAFETY: so much is left, aligned as all of them are.
-        let header = unsafe { at.cast::<net::cmsghdr>().read() };
-        let length = header.cmsg_len.min(left);
-        // SAFETY: within the control data, or at its end.
-        let data = unsafe { at.add(CONTROL) };
-        let size = length.saturating_sub(CONTROL);
-        match (header.cmsg_level as u32, header.cmsg_type as u32) {
-            (net::SOL_SOCKET, net::SCM_CREDENTIALS) if size >= size_of::<net::ucred>() => {
-                // SAFETY: so much is there.
-                let sender = unsafe { data.cast::<net::ucred>().read() };
-                (message.pid, message.uid) = (sender.pid, sender.uid);
-            }
-            (net::SOL_SOCKET, net::SCM_RIGHTS) => {
-                for index in 0..size / size_of::<i32>() {
-                    // SAFETY: within the data.
-                    let fd = unsafe { data.cast::<i32>().add(index) };
-                    // SAFETY: as above.
-                    let fd = unsafe { fd.read() };
-                    // SAFETY: the kernel has made it for this process.
-                    drop(unsafe { own(fd) });
-                }
-            }
-            _ => {}
-        }
-        let step = length.max(CONTROL).next_multiple_of(CONTROL_UNIT).min(left);
-        // SAFETY: within the control data, or at its end.
-        at = unsafe { at.add(step) };
-        left = left.wrapping_sub(step);
-    }
-    Ok(message)
+    })
 }
 
 /// pipe2(O_CLOEXEC): the end that is read, and the other.
