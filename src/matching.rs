@@ -3,47 +3,13 @@
 //! The key is what the kernel says of a socket (family, type, protocol, the address it is bound
 //! to, IPV6_V6ONLY), never a string.
 
-use crate::addr::{AF_INET6, Address, Host, InetAddress, Network, SockAddr, family, port_and_host};
+use crate::addr::{Address, Network};
 
-/// SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Style {
-    Stream,
-    SeqPacket,
-    Datagram,
-}
-
-/// What a socket speaks, where more than one protocol fits family and type.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Transport {
-    /// TCP, and MPTCP, which is TCP to whoever speaks only that.
-    Tcp,
-    Udp,
-    Unix(Style),
-}
-
-impl Transport {
-    pub(crate) const fn of(network: Network) -> Transport {
-        match network {
-            Network::Tcp | Network::Tcp4 | Network::Tcp6 => Transport::Tcp,
-            Network::Udp | Network::Udp4 | Network::Udp6 => Transport::Udp,
-            Network::Unix => Transport::Unix(Style::Stream),
-            Network::UnixPacket => Transport::Unix(Style::SeqPacket),
-            Network::UnixGram => Transport::Unix(Style::Datagram),
-        }
-    }
-
-    /// Does it listen and accept?
-    pub(crate) const fn accepts(self) -> bool {
-        !matches!(self, Transport::Udp | Transport::Unix(Style::Datagram))
-    }
-}
-
-/// What a `listen` asks for, with the unwritten host written out.
+/// What a `listen` asks for, at an address whose zone has a number.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request<'a> {
     pub(crate) network: Network,
-    pub(crate) sockaddr: SockAddr,
+    pub(crate) address: &'a Address,
     pub(crate) name: Option<&'a [u8]>,
 }
 
@@ -55,104 +21,78 @@ impl Rank {
     pub(crate) const BEST: Rank = Rank(0);
 }
 
-impl<'a> Request<'a> {
-    /// Of an address whose zone has a number. Where no host is written, it is the one that
-    /// `network` means.
-    pub(crate) fn new(network: Network, address: &Address, name: Option<&'a [u8]>) -> Request<'a> {
-        let mut sockaddr = SockAddr::encode(address);
-        if let Address::Inet(InetAddress {
-            host: Host::Any, ..
-        }) = address
-        {
-            sockaddr.set_wildcard_family(!network.is_v4_only());
-        }
-        Request {
-            network,
-            sockaddr,
-            name,
-        }
-    }
-
-    /// All addresses of IPv6, and perhaps of IPv4 as well?
-    pub(crate) fn is_v6_wildcard(&self) -> bool {
-        let sockaddr = self.sockaddr.as_bytes();
-        let host = port_and_host(sockaddr).map_or(sockaddr, |(_, host)| host);
-        family(sockaddr) == Some(AF_INET6) && is_zero(host)
-    }
-
+impl Request<'_> {
     /// How well a socket of the right transport matches that is bound to `found`, as getsockname
     /// says, is V6ONLY or not and was passed under `name`; `None` if it is another one.
     #[inline(never)]
-    pub(crate) fn rank(&self, found: &[u8], v6only: bool, name: &[u8]) -> Option<Rank> {
+    pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {
         let same_name = self.name == Some(name);
-        let wanted = self.sockaddr.as_bytes();
-        let kind = match port_and_host(wanted) {
-            // Of a unix socket the bytes are the address, their number included.
-            None => (wanted == found).then_some(0),
-            Some((wanted_port, wanted_host)) => {
-                let (port, host) = port_and_host(found)?;
-                // Any port is a fresh one, unless the socket is asked for by its name.
-                let same_port = if is_zero(wanted_port) {
-                    same_name
-                } else {
-                    wanted_port == port
-                };
-                if same_port {
-                    self.rank_host(wanted_host, host, v6only)
-                } else {
-                    None
-                }
+        let mut wanted = *self.address;
+        if wanted.port() == Some(0) {
+            // Any port is a fresh one, unless the socket is asked for by its name.
+            if !same_name {
+                return None;
             }
+            wanted.set_port_of(found);
+        }
+        let kind = if wanted == *found {
+            // A network of one family has no hosts of the other.
+            match (v6only, self.network.is_v6_only()) {
+                (false, true) => return None,
+                // The activator's word on IPV6_V6ONLY stands: a socket of our own could not be bound
+                // beside this one.
+                (true, false) => 1,
+                _ => 0,
+            }
+        } else {
+            // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
+            // Again a socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
+            let both = self.network.has_both_families() && !v6only;
+            if !both || !wanted.turn_wildcard() || wanted != *found {
+                return None;
+            }
+            2
         };
         let other_name = !same_name && self.name.is_some();
-        kind.map(|kind| Rank(kind * 2 + u8::from(other_name)))
+        Some(Rank(kind * 2 + u8::from(other_name)))
     }
-
-    /// The lengths of the hosts tell their families.
-    fn rank_host(&self, wanted: &[u8], found: &[u8], v6only: bool) -> Option<u8> {
-        // Which families the network has.
-        let (v4, v6) = (!self.network.is_v6_only(), !self.network.is_v4_only());
-        if wanted.len() != found.len() {
-            // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
-            // A socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
-            let both = v4 && v6 && !v6only;
-            return (both && is_zero(wanted) && is_zero(found)).then_some(2);
-        }
-        let is_v6 = wanted.len() > 4;
-        if wanted != found || !(if is_v6 { v6 } else { v4 }) {
-            None
-        } else if !is_v6 || v6only != v4 {
-            Some(0)
-        } else {
-            // The activator's word on IPV6_V6ONLY stands: again a socket of our own could not be
-            // bound beside this one.
-            v4.then_some(1)
-        }
-    }
-}
-
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request<'a>(network: &str, address: &str, name: Option<&'a [u8]>) -> Request<'a> {
+    fn bound(network: Network, address: &str) -> Address {
+        Address::parse(network, address.as_bytes()).unwrap()
+    }
+
+    /// How well a socket that was passed under the name of `passed` matches.
+    fn named(
+        network: &str,
+        address: &str,
+        name: Option<&[u8]>,
+        found: &Address,
+        passed: &[u8],
+    ) -> Option<Rank> {
         let network = Network::parse(network.as_bytes()).unwrap();
-        Request::new(
+        let request = Request {
             network,
-            &Address::parse(network, address.as_bytes()).unwrap(),
+            address: &bound(network, address),
             name,
-        )
+        };
+        request.rank(found, false, passed)
     }
 
     fn rank(network: &str, address: &str, found: &str, v6only: bool) -> Option<u8> {
-        let found = SockAddr::encode(&Address::parse(Network::Tcp, found.as_bytes()).unwrap());
-        request(network, address, None)
-            .rank(found.as_bytes(), v6only, b"unknown")
-            .map(|rank| rank.0 / 2)
+        let network = Network::parse(network.as_bytes()).unwrap();
+        let request = Request {
+            network,
+            address: &bound(network, address),
+            name: None,
+        };
+        let found = bound(Network::Tcp, found);
+        let rank = request.rank(&found, v6only, b"unknown");
+        rank.map(|rank| rank.0 / 2)
     }
 
     /// Case B1, B2.
@@ -194,32 +134,22 @@ mod tests {
     /// Case B5.
     #[test]
     fn any_port_is_inherited_by_name_only() {
-        let found = SockAddr::encode(&Address::parse(Network::Tcp, b"127.0.0.1:4711").unwrap());
-        let named = request("tcp", "127.0.0.1:0", Some(b"web"));
-        assert_eq!(
-            named.rank(found.as_bytes(), false, b"web"),
-            Some(Rank::BEST)
-        );
-        assert_eq!(named.rank(found.as_bytes(), false, b"admin"), None);
-        assert_eq!(
-            request("tcp", "127.0.0.1:0", None).rank(found.as_bytes(), false, b"web"),
-            None
-        );
-        assert_eq!(
-            request("tcp", "127.0.0.2:0", Some(b"web")).rank(found.as_bytes(), false, b"web"),
-            None
-        );
+        let found = bound(Network::Tcp, "127.0.0.1:4711");
+        let web: Option<&[u8]> = Some(b"web");
+        let rank = |address, name, passed| named("tcp", address, name, &found, passed);
+        assert_eq!(rank("127.0.0.1:0", web, b"web"), Some(Rank::BEST));
+        assert_eq!(rank("127.0.0.1:0", web, b"admin"), None);
+        assert_eq!(rank("127.0.0.1:0", None, b"web"), None);
+        assert_eq!(rank("127.0.0.2:0", web, b"web"), None);
     }
 
     /// Case B6. Of several equal addresses the one of the name that was asked for.
     #[test]
     fn the_name_decides_between_equals() {
-        let found = SockAddr::encode(&Address::parse(Network::Tcp, b"127.0.0.1:80").unwrap());
-        let named = request("tcp", "127.0.0.1:80", Some(b"b"));
-        assert!(
-            named.rank(found.as_bytes(), false, b"b") < named.rank(found.as_bytes(), false, b"a")
-        );
-        assert!(named.rank(found.as_bytes(), false, b"a").is_some());
+        let found = bound(Network::Tcp, "127.0.0.1:80");
+        let rank = |passed| named("tcp", "127.0.0.1:80", Some(b"b"), &found, passed);
+        assert!(rank(b"b") < rank(b"a"));
+        assert!(rank(b"a").is_some());
     }
 
     /// Case B7.
@@ -235,26 +165,11 @@ mod tests {
     /// Case B8.
     #[test]
     fn unix_addresses_match_byte_for_byte() {
-        let found = SockAddr::encode(&Address::parse(Network::Unix, b"/run/a").unwrap());
-        assert!(
-            request("unix", "/run/a", None)
-                .rank(found.as_bytes(), false, b"")
-                .is_some()
-        );
-        assert!(
-            request("unix", "/run/b", None)
-                .rank(found.as_bytes(), false, b"")
-                .is_none()
-        );
-        assert!(
-            request("unix", "@/run/a", None)
-                .rank(found.as_bytes(), false, b"")
-                .is_none()
-        );
-        assert!(
-            request("tcp", ":80", None)
-                .rank(found.as_bytes(), false, b"")
-                .is_none()
-        );
+        let found = bound(Network::Unix, "/run/a");
+        let matches = |network, address| named(network, address, None, &found, b"").is_some();
+        assert!(matches("unix", "/run/a"));
+        assert!(!matches("unix", "/run/b"));
+        assert!(!matches("unix", "@/run/a"));
+        assert!(!matches("tcp", ":80"));
     }
 }

@@ -16,12 +16,12 @@ use rustix::process::Pid;
 use crate::activation::{
     self, Activation, FIRST_FD, LISTEN_PIDFDID, NAME_MAX, Reader, UNNAMED, VariableError,
 };
-use crate::addr::{Address, AddressError, AddressErrorKind, Network, SockAddr, port_and_host};
+use crate::addr::{Address, AddressError, AddressErrorKind, Network};
 use crate::changes::Changes;
 use crate::environ::Environ;
 use crate::error::{Error, Operation};
 use crate::init;
-use crate::matching::{Rank, Request, Transport};
+use crate::matching::{Rank, Request};
 use crate::preflight::{self, Findings};
 use crate::program::Program;
 use crate::ready::{self, Exit, Predecessor, Successor, Told};
@@ -30,7 +30,7 @@ use crate::seat;
 use crate::slot::{Name, Slot};
 use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
 use crate::spawn::{self, Start, StartError};
-use crate::sys::{self, AddressBytes};
+use crate::sys;
 use crate::time::Deadline;
 
 /// A table of up to `N` sockets, and of other fds, that successors get.
@@ -252,7 +252,9 @@ impl NetView {
         options: &ListenOptions<'_>,
     ) -> Result<Handle, ListenError> {
         let network = Network::parse(network.as_ref())?;
-        self.obtain(network, Address::parse(network, address.as_ref())?, options)
+        let mut parsed = Address::NONE;
+        parsed.read(network, address.as_ref())?;
+        self.obtain(network, &mut parsed, options)
     }
 
     /// `net.listen_tcp(network, address)` — as [`listen`](Self::listen), with an address that is
@@ -287,7 +289,7 @@ impl NetView {
         if network.is_v4_only() && address.is_ipv6() || network.is_v6_only() && address.is_ipv4() {
             return Err(AddressError::new(AddressErrorKind::FamilyMismatch, 0).into());
         }
-        self.obtain(network, address.into(), options)
+        self.obtain(network, &mut address.into(), options)
     }
 
     /// `net.listen_unix(network, path)` — as [`listen`](Self::listen). The network is `unix`,
@@ -319,7 +321,9 @@ impl NetView {
         if !network.is_unix() {
             return Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0).into());
         }
-        self.obtain(network, Address::parse(network, path.as_ref())?, options)
+        let mut parsed = Address::NONE;
+        parsed.read(network, path.as_ref())?;
+        self.obtain(network, &mut parsed, options)
     }
 
     /// `net.insert(name, fd)` — puts any other fd into the table, for successors to
@@ -507,10 +511,8 @@ impl NetView {
         let slot = self.slot(handle, Operation::Close)?;
         let mut removed = Ok(());
         if let (Some(made), Ok(Some(address))) = (slot.path, socket::local_address(slot.as_fd())) {
-            let encoded = SockAddr::encode(&address);
-            removed = encoded
-                .path()
-                .map_or(Ok(()), |path| socket::unlink_own(made, path));
+            let path = address.c_path();
+            removed = path.map_or(Ok(()), |path| socket::unlink_own(made, path));
         }
         self.close(handle)?;
         removed
@@ -922,14 +924,18 @@ impl NetView {
     fn obtain(
         &mut self,
         network: Network,
-        mut address: Address,
+        address: &mut Address,
         options: &ListenOptions<'_>,
     ) -> Result<Handle, ListenError> {
         if let Some(name) = options.name {
             NameError::check(name)?;
         }
-        socket::resolve_zone(&mut address)?;
-        let request = Request::new(network, &address, options.name);
+        socket::resolve_zone(address)?;
+        let request = Request {
+            network,
+            address,
+            name: options.name,
+        };
         if let Some(handle) = self.claim_match(&request, options)? {
             return Ok(handle);
         }
@@ -948,31 +954,30 @@ impl NetView {
         request: &Request<'_>,
         options: &ListenOptions<'_>,
     ) -> Result<Option<Handle>, Error> {
-        let transport = Transport::of(request.network);
         let mut best: Option<(Rank, bool, &mut Slot)> = None;
         for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
             let fd = slot.as_fd();
-            let mut bytes = AddressBytes::new();
+            let mut found = Address::NONE;
             // Not one that cannot even say where it is bound.
-            let Ok(sockaddr) = bytes.local(fd) else {
+            if sys::local_address(fd, &mut found).is_err() {
                 continue;
-            };
+            }
             // Nor one of a kind that cannot be asked.
-            let Ok(v6only) = socket::v6only(fd, sockaddr) else {
+            let Ok(v6only) = socket::v6only(fd, &found) else {
                 continue;
             };
-            let Some(rank) = request.rank(sockaddr, v6only, slot.name.as_bytes()) else {
+            let Some(rank) = request.rank(&found, v6only != 0, slot.name.as_bytes()) else {
                 continue;
             };
-            if socket::speaks(fd, transport) != Ok(true) {
+            if !socket::speaks(fd, request.network) {
                 continue;
             }
             if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {
                 continue;
             }
-            let listens = match transport.accepts() {
-                false => true,
-                true => match socket::readiness(fd)? {
+            let listens = match request.network.is_datagram() {
+                true => true,
+                false => match socket::readiness(fd)? {
                     Readiness::Listens => true,
                     Readiness::CouldListen => false,
                     Readiness::Never => continue,
@@ -1239,9 +1244,9 @@ impl<'a> Entry<'a> {
     /// The port that it is bound to; `None` where it has none, or was closed behind the table's
     /// back.
     pub fn local_port(&self) -> Option<u16> {
-        let mut bytes = AddressBytes::new();
-        let (port, _) = port_and_host(bytes.local(self.0.as_fd()).ok()?)?;
-        port.first_chunk().map(|port| u16::from_be_bytes(*port))
+        let mut address = Address::NONE;
+        sys::local_address(self.0.as_fd(), &mut address).ok()?;
+        address.port()
     }
 }
 

@@ -21,7 +21,7 @@ use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::activation::{VariableError, split_at_byte};
-use crate::addr::{Address, SockAddr, UnixAddress};
+use crate::addr::{Address, Network};
 use crate::environ::Environ;
 use crate::error::{Error, Operation};
 use crate::ready::Successor;
@@ -63,7 +63,7 @@ const PATIENCE_MS: u64 = 1_000;
 #[derive(Clone, Copy, Debug)]
 #[doc(alias = "sd_notify")]
 pub struct Notify {
-    address: SockAddr,
+    address: Address,
     /// The socket's type; 0 is a datagram's, or the next best there is.
     style: u32,
 }
@@ -228,13 +228,13 @@ impl Notify {
 /// What `NOTIFY_SOCKET` says; else the byte at which it says nothing.
 fn parse(text: &[u8]) -> Result<Notify, usize> {
     if let [b'/' | b'@', ..] = text {
-        let address = UnixAddress::parse(text).map_err(|error| error.at())?;
+        let address = Address::parse(Network::UnixGram, text).map_err(|error| error.at())?;
         // An abstract name of no bytes is nobody's.
         if text == b"@" {
             return Err(1);
         }
         return Ok(Notify {
-            address: SockAddr::encode(&Address::Unix(address)),
+            address,
             style: SOCK_DGRAM,
         });
     }
@@ -256,7 +256,7 @@ fn parse(text: &[u8]) -> Result<Notify, usize> {
         Some(port) => number(port).map_err(|offset| at.saturating_add(offset))?,
     };
     Ok(Notify {
-        address: SockAddr::vsock(cid, port),
+        address: Address::vsock(cid, port),
         style,
     })
 }
@@ -329,9 +329,8 @@ mod tests {
     fn a_path_or_an_abstract_name_is_a_datagram_socket() {
         for text in [&b"/run/systemd/notify"[..], b"@notify", b"@with/slash"] {
             let notify = parse(text).unwrap();
-            let address = UnixAddress::parse(text).unwrap();
-            let expected = SockAddr::encode(&Address::Unix(address));
-            assert_eq!(notify.address.as_bytes(), expected.as_bytes());
+            let expected = Address::parse(Network::UnixGram, text).unwrap();
+            assert_eq!(notify.address, expected);
             assert_eq!(notify.style, SOCK_DGRAM);
         }
     }

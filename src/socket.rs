@@ -1,7 +1,6 @@
 //! Sockets: made, bound, and asked what they are.
 
 use core::fmt;
-use core::num::NonZeroU32;
 
 use linux_raw_sys::general::O_NONBLOCK;
 use linux_raw_sys::net;
@@ -9,13 +8,10 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use crate::activation::{FIRST_FD, check_name};
-use crate::addr::{
-    AF_INET, AF_INET6, AF_UNIX, Address, AddressError, Host, InetAddress, Network, SockAddr, Zone,
-    family,
-};
+use crate::addr::{AF_INET, AF_INET6, AF_UNIX, Address, AddressError, Network};
 use crate::error::{Error, Operation};
-use crate::matching::{Request, Style, Transport};
-use crate::sys::{self, AddressBytes, FileId};
+use crate::matching::Request;
+use crate::sys::{self, FileId};
 
 /// How a socket is made. Nothing in it changes a socket that is inherited, except as said.
 ///
@@ -246,61 +242,47 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
     sys::duplicate(sys::lend(&fd), FIRST_FD)
 }
 
-/// Interfaces by number instead of by name, and none where the kernel keeps none: it has zones
-/// only for link-local addresses, and for multicast within the interface or the link.
+/// Interfaces by number instead of by name, and none where the kernel keeps none.
 #[inline(never)]
 pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
-    let Address::Inet(InetAddress {
-        host: Host::V6(ip, zone),
-        ..
-    }) = address
-    else {
-        return Ok(());
-    };
-    if let Zone::Name(name) = zone {
-        let index = sys::interface_index(name.as_bytes())?;
-        *zone = NonZeroU32::new(index).map_or(Zone::None, Zone::Index);
+    if let Some(name) = address.interface() {
+        let index = sys::interface_index(name)?;
+        address.set_zone(index);
     }
-    let [first, second, ..] = ip.octets();
-    let keeps = matches!((first, second), (0xfe, 0x80..=0xbf))
-        || (first == 0xff && matches!(second & 0xf, 1 | 2));
-    if !keeps {
-        *zone = Zone::None;
-    }
+    address.drop_zone();
     Ok(())
 }
 
 /// Makes, binds and, where that applies, listens.
 #[inline(never)]
 pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result<Fresh, Error> {
-    let error = match make_at(request.network, &request.sockaddr, options) {
+    let error = match make_at(request.network, request.address, options) {
         Ok(fresh) => return Ok(fresh),
         Err(error) => error,
     };
     // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
     let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
-    if !unavailable || !request.is_v6_wildcard() || request.network.is_v6_only() {
+    let mut v4 = *request.address;
+    let is_v6 = v4.family() == AF_INET6;
+    if !unavailable || request.network.is_v6_only() || !is_v6 || !v4.turn_wildcard() {
         return Err(error);
     }
-    let mut v4 = request.sockaddr;
-    v4.set_wildcard_family(false);
     make_at(request.network, &v4, options)
 }
 
 fn make_at(
     network: Network,
-    sockaddr: &SockAddr,
+    address: &Address,
     options: &ListenOptions<'_>,
 ) -> Result<Fresh, Error> {
-    let transport = Transport::of(network);
-    let family = u32::from(family(sockaddr.as_bytes()).unwrap_or(AF_UNIX));
-    let mut style = socket_type(transport);
+    let family = u32::from(address.family());
+    let mut style = network.socket_type();
     if options.nonblocking == Some(true) {
         style |= O_NONBLOCK;
     }
     let socket = above_stdio(sys::socket(family, style)?)?;
     let fd = sys::lend(&socket);
-    if transport == Transport::Tcp {
+    if network.is_tcp() {
         sys::turn_on(fd, net::SO_REUSEADDR)?;
     }
     if options.reuse_port && family != net::AF_UNIX {
@@ -310,26 +292,16 @@ fn make_at(
         // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
         sys::set_v6only(fd, network.is_v6_only())?;
     }
-    let backlog = transport.accepts().then_some(options.backlog);
-    let path = match sockaddr.path() {
-        Some(path) => Some(bind_path(fd, sockaddr, path, style, backlog, options)?),
+    let backlog = (!network.is_datagram()).then_some(options.backlog);
+    let path = match address.c_path() {
+        Some(path) => Some(bind_path(fd, address, path, style, backlog, options)?),
         None => {
-            sys::bind(fd, sockaddr)?;
+            sys::bind(fd, address)?;
             listen(fd, backlog)?;
             None
         }
     };
     Ok(Fresh { fd: socket, path })
-}
-
-/// The type of the sockets that speak it.
-#[inline(never)]
-fn socket_type(transport: Transport) -> u32 {
-    match transport {
-        Transport::Tcp | Transport::Unix(Style::Stream) => net::SOCK_STREAM,
-        Transport::Udp | Transport::Unix(Style::Datagram) => net::SOCK_DGRAM,
-        Transport::Unix(Style::SeqPacket) => net::SOCK_SEQPACKET,
-    }
 }
 
 fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
@@ -342,7 +314,7 @@ fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
 /// bind and listen where that makes a path: which it is.
 fn bind_path(
     fd: BorrowedFd<'_>,
-    encoded: &SockAddr,
+    address: &Address,
     path: &[u8],
     style: u32,
     backlog: Option<i32>,
@@ -354,13 +326,13 @@ fn bind_path(
     }
     // Held until this one listens, as the next could take it for stale before.
     let lock = match options.replace_stale {
-        true => lock_directory(encoded),
+        true => lock_directory(address),
         false => None,
     };
-    let bound = bind_and_listen(fd, encoded, path, backlog);
+    let bound = bind_and_listen(fd, address, path, backlog);
     let taken = bound == Err(Error::new(Operation::Bind, Errno::ADDRINUSE));
-    if taken && lock.is_some() && remove_stale(encoded, path, style) {
-        return bind_and_listen(fd, encoded, path, backlog);
+    if taken && lock.is_some() && remove_stale(address, path, style) {
+        return bind_and_listen(fd, address, path, backlog);
     }
     bound
 }
@@ -369,11 +341,11 @@ fn bind_path(
 #[inline(never)]
 fn bind_and_listen(
     fd: BorrowedFd<'_>,
-    encoded: &SockAddr,
+    address: &Address,
     path: &[u8],
     backlog: Option<i32>,
 ) -> Result<FileId, Error> {
-    sys::bind(fd, encoded)?;
+    sys::bind(fd, address)?;
     let made = match sys::file_named(path) {
         Ok(made) => made,
         Err(error) => {
@@ -390,7 +362,7 @@ fn bind_and_listen(
 
 /// Removes the socket at `path` on which nobody listens; whether it did. A socket that another
 /// process has bound and does not listen on yet cannot be told from one that is stale.
-fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
+fn remove_stale(address: &Address, path: &[u8], style: u32) -> bool {
     let Ok(found) = sys::file_named(path) else {
         return false;
     };
@@ -401,7 +373,7 @@ fn remove_stale(encoded: &SockAddr, path: &[u8], style: u32) -> bool {
     let Ok(probe) = sys::socket(net::AF_UNIX, style | O_NONBLOCK) else {
         return false;
     };
-    match sys::connect(sys::lend(&probe), encoded) {
+    match sys::connect(sys::lend(&probe), address) {
         Err(error) if error.is(Errno::CONNREFUSED) => unlink_own(found, path).is_ok(),
         _ => false,
     }
@@ -415,8 +387,8 @@ const LOCK_ATTEMPTS: u32 = 100;
 /// processes that find the same stale path one replaces it, and none takes the socket of another
 /// for stale that has been bound and does not listen yet. None where somebody keeps it, or it cannot
 /// be read.
-fn lock_directory(sockaddr: &SockAddr) -> Option<OwnedFd> {
-    let directory = sys::open_to_read(sockaddr.folder().path()?).ok()?;
+fn lock_directory(address: &Address) -> Option<OwnedFd> {
+    let directory = sys::open_to_read(address.folder().c_path()?).ok()?;
     for _ in 0..LOCK_ATTEMPTS {
         match sys::lock(sys::lend(&directory)) {
             Ok(()) => return Some(directory),
@@ -430,8 +402,9 @@ fn lock_directory(sockaddr: &SockAddr) -> Option<OwnedFd> {
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
-    match AddressBytes::new().local(fd) {
-        Ok(address) => Ok(Address::decode(address)),
+    let mut address = Address::NONE;
+    match sys::local_address(fd, &mut address) {
+        Ok(()) => Ok(Address::decode(address.as_bytes())),
         Err(error) if is_no_address(fd, error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -445,30 +418,25 @@ fn is_no_address(fd: BorrowedFd<'_>, error: Error) -> bool {
         || (error.is(Errno::BADF) && sys::file(fd).is_ok())
 }
 
-/// Is `fd` a socket of `transport`? Of the kernel's answers as few as decide it: a raw socket of
-/// the protocol TCP passes here, and is found out as it does not [listen](readiness).
-#[inline(always)]
-pub(crate) fn speaks(fd: BorrowedFd<'_>, transport: Transport) -> Result<bool, Error> {
-    compare(fd, transport).map(|same| same != 0)
-}
-
-/// As a number, which needs no packing with an error.
-fn compare(fd: BorrowedFd<'_>, transport: Transport) -> Result<u32, Error> {
-    if !matches!(transport, Transport::Unix(_)) {
-        let protocol = sys::socket_option(fd, net::SO_PROTOCOL)?;
-        if transport == Transport::Tcp {
-            let same = matches!(protocol, TCP | MPTCP);
-            return Ok(u32::from(same));
+/// Is `fd` a socket of `network`? Of the kernel's answers as few as decide it: a raw socket of
+/// the protocol TCP passes here, and is found out as it does not [listen](readiness). One that cannot
+/// say so is none.
+#[inline(never)]
+pub(crate) fn speaks(fd: BorrowedFd<'_>, network: Network) -> bool {
+    if !network.is_unix() {
+        let protocol = sys::socket_option(fd, net::SO_PROTOCOL);
+        if network.is_tcp() {
+            return matches!(protocol, Ok(TCP | MPTCP));
         }
-        if protocol != UDP {
-            return Ok(0);
+        if protocol != Ok(UDP) {
+            return false;
         }
     }
-    let found = sys::socket_option(fd, net::SO_TYPE)?;
-    Ok(u32::from(found == socket_type(transport)))
+    sys::socket_option(fd, net::SO_TYPE) == Ok(network.socket_type())
 }
 
 const TCP: u32 = net::IPPROTO_TCP as u32;
+/// TCP to whoever speaks only that.
 const MPTCP: u32 = net::IPPROTO_MPTCP as u32;
 const UDP: u32 = net::IPPROTO_UDP as u32;
 
@@ -495,43 +463,39 @@ pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
     }
 }
 
-/// IPV6_V6ONLY, of a socket of any family that is bound to `sockaddr`.
-pub(crate) fn v6only(fd: BorrowedFd<'_>, sockaddr: &[u8]) -> Result<bool, Error> {
-    match family(sockaddr) {
-        Some(AF_INET6) => sys::v6only(fd).map(|v6only| v6only != 0),
-        _ => Ok(false),
+/// IPV6_V6ONLY, of a socket of any family that is bound to `address`.
+pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<u32, Error> {
+    match address.family() {
+        AF_INET6 => sys::v6only(fd),
+        _ => Ok(0),
     }
 }
 
 /// What `fd` is.
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
-    let mut bytes = AddressBytes::new();
-    let sockaddr = match bytes.local(fd) {
-        Ok(sockaddr) => sockaddr,
+    let mut address = Address::NONE;
+    match sys::local_address(fd, &mut address) {
+        Ok(()) => {}
         Err(error) if is_no_address(fd, error) => return Ok(Kind::Other),
         Err(error) => return Err(error),
-    };
+    }
     let style = sys::socket_option(fd, net::SO_TYPE)?;
-    let of = |both, four, six| {
-        Ok(match family(sockaddr) {
-            Some(AF_INET) => four,
-            _ if v6only(fd, sockaddr)? => six,
-            _ => both,
-        })
-    };
-    let network = match (family(sockaddr), style) {
-        (Some(AF_UNIX), net::SOCK_STREAM) => Network::Unix,
-        (Some(AF_UNIX), net::SOCK_SEQPACKET) => Network::UnixPacket,
-        (Some(AF_UNIX), net::SOCK_DGRAM) => Network::UnixGram,
-        (Some(AF_INET | AF_INET6), net::SOCK_STREAM) if speaks(fd, Transport::Tcp)? => {
-            of(Network::Tcp, Network::Tcp4, Network::Tcp6)?
-        }
-        (Some(AF_INET | AF_INET6), net::SOCK_DGRAM) if speaks(fd, Transport::Udp)? => {
-            of(Network::Udp, Network::Udp4, Network::Udp6)?
-        }
+    let [both, four, six] = match (address.family(), style) {
+        (AF_UNIX, net::SOCK_STREAM) => [Network::Unix; 3],
+        (AF_UNIX, net::SOCK_SEQPACKET) => [Network::UnixPacket; 3],
+        (AF_UNIX, net::SOCK_DGRAM) => [Network::UnixGram; 3],
+        (AF_INET | AF_INET6, net::SOCK_STREAM) => [Network::Tcp, Network::Tcp4, Network::Tcp6],
+        (AF_INET | AF_INET6, net::SOCK_DGRAM) => [Network::Udp, Network::Udp4, Network::Udp6],
         _ => return Ok(Kind::Other),
     };
-    Ok(if !Transport::of(network).accepts() {
+    let network = match address.family() {
+        AF_INET => four,
+        _ if v6only(fd, &address)? != 0 => six,
+        _ => both,
+    };
+    Ok(if !speaks(fd, network) {
+        Kind::Other
+    } else if network.is_datagram() {
         Kind::Datagram(network)
     } else if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         Kind::Listener(network)

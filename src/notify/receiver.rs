@@ -7,11 +7,11 @@ use linux_raw_sys::net::{AF_UNIX, SO_PASSCRED, SOCK_DGRAM};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use crate::addr::SockAddr;
+use crate::addr::Address;
 use crate::error::{Error, Operation};
 use crate::ready::{Failure, Successor, wait_readable};
 use crate::socket::above_stdio;
-use crate::sys::{self, AddressBytes};
+use crate::sys;
 use crate::time::Deadline;
 
 use super::state;
@@ -77,7 +77,7 @@ impl Receiver {
     /// Of which nothing is known yet.
     pub(crate) fn socket() -> Result<OwnedFd, Error> {
         let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
-        sys::bind(sys::lend(&socket), &SockAddr::AUTOBIND)?;
+        sys::bind(sys::lend(&socket), &Address::UNNAMED)?;
         Ok(socket)
     }
 
@@ -92,9 +92,10 @@ impl Receiver {
     /// - `setsockopt`: it cannot be made to say who has sent a message.
     pub fn from_fd(socket: OwnedFd) -> Result<Receiver, Error> {
         let fd = sys::lend(&socket);
-        let mut bytes = AddressBytes::new();
+        let mut address = Address::NONE;
+        sys::local_address(fd, &mut address)?;
         let family = (AF_UNIX as u16).to_ne_bytes();
-        let address = <[u8; 8]>::try_from(bytes.local(fd)?);
+        let address = <[u8; 8]>::try_from(address.as_bytes());
         let mut variable = VARIABLE;
         match (address, variable.last_chunk_mut::<6>()) {
             (Ok([a, b, 0, digits @ ..]), Some([room @ .., 0])) if [a, b] == family => {

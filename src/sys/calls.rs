@@ -17,7 +17,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::arch::{self, Argument};
-use crate::addr::SockAddr;
+use crate::addr::Address;
 use crate::error::{Error, Operation};
 use crate::time::Deadline;
 
@@ -198,7 +198,7 @@ pub(crate) fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), Error> {
 
 /// bind(fd, address), or connect(fd, address).
 #[inline(never)]
-fn with_address(what: u32, fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
+fn with_address(what: u32, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Error> {
     let address = address.as_bytes();
     let (at, length) = (address.as_ptr() as usize, address.len());
     // SAFETY: the kernel reads so many bytes.
@@ -206,12 +206,12 @@ fn with_address(what: u32, fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(),
 }
 
 /// bind(fd, address).
-pub(crate) fn bind(fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
+pub(crate) fn bind(fd: BorrowedFd<'_>, address: &Address) -> Result<(), Error> {
     with_address(what(Operation::Bind, raw::__NR_bind), fd, address)
 }
 
 /// connect(fd, address).
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SockAddr) -> Result<(), Error> {
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &Address) -> Result<(), Error> {
     with_address(what(Operation::Connect, raw::__NR_connect), fd, address)
 }
 
@@ -301,34 +301,14 @@ pub(crate) fn set_v6only(fd: BorrowedFd<'_>, value: bool) -> Result<(), Error> {
     set_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, i32::from(value))
 }
 
-/// Room for a socket address, and how much of it the kernel has written.
-pub(crate) struct AddressBytes {
-    bytes: MaybeUninit<[u8; 128]>,
-    length: u32,
-}
-
-impl AddressBytes {
-    pub(crate) const fn new() -> AddressBytes {
-        AddressBytes {
-            bytes: MaybeUninit::uninit(),
-            length: 0,
-        }
-    }
-
-    /// getsockname(fd).
-    pub(crate) fn local(&mut self, fd: BorrowedFd<'_>) -> Result<&[u8], Error> {
-        let what = what(Operation::Getsockname, raw::__NR_getsockname);
-        self.length = 128;
-        let (at, length) = (
-            self.bytes.as_mut_ptr() as usize,
-            &raw mut self.length as usize,
-        );
-        // SAFETY: both are writable, and the length is that of the bytes.
-        unsafe { run(what, number(fd), [at, length])? };
-        let length = self.length.min(128) as usize;
-        // SAFETY: the kernel has written so many of them, or as many as there was room for.
-        Ok(unsafe { core::slice::from_raw_parts(self.bytes.as_ptr().cast(), length) })
-    }
+/// getsockname(fd), into [`Address::NONE`].
+#[inline(never)]
+pub(crate) fn local_address(fd: BorrowedFd<'_>, address: &mut Address) -> Result<(), Error> {
+    let what = what(Operation::Getsockname, raw::__NR_getsockname);
+    let (length, bytes) = address.room();
+    let (at, length) = (bytes.as_mut_ptr() as usize, &raw mut *length as usize);
+    // SAFETY: both are writable, and the length is that of the bytes.
+    unsafe { run(what, number(fd), [at, length]) }
 }
 
 /// getpeername(fd): that there is one.
