@@ -121,6 +121,12 @@ impl<'a> Args<'a> {
         Args(Strings::kernel(argv))
     }
 
+    /// `args.first()` — the first argument, which is the program's name at the start.
+    #[inline(never)]
+    pub fn first(mut self) -> Option<&'a CStr> {
+        self.0.next()
+    }
+
     /// `args.take_first()` — the first argument, which is not among them any more.
     pub fn take_first(&mut self) -> Option<&'a CStr> {
         self.0.next()

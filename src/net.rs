@@ -921,6 +921,7 @@ impl NetView {
     }
 
     /// The inherited socket that is asked for, or a new one.
+    #[inline(never)]
     fn obtain(
         &mut self,
         network: Network,

@@ -130,7 +130,7 @@ impl<'a> Program<'a> {
 
     /// What is executed to start a successor: the first argument.
     pub fn path(&self) -> Option<&'a CStr> {
-        self.args.iter().next().filter(|path| !path.is_empty())
+        self.args.first().filter(|path| !path.is_empty())
     }
 }
 

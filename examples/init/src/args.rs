@@ -2,7 +2,7 @@
 
 use gracenet::Args;
 use gracenet::supervisor::{Options, Readiness, Restart};
-use gracenet_words::text::{List, decimal, split};
+use gracenet_words::text::{List, before, decimal};
 use heapless::Vec;
 
 /// How many sockets there can be.
@@ -23,7 +23,6 @@ const OPTIONS: List =
 const SOCKET: usize = 0;
 const READY: usize = 1;
 const READY_TIMEOUT: usize = 2;
-const GRACE: usize = 3;
 const RESTART: usize = 4;
 
 const ON_DEMAND: usize = 5;
@@ -31,11 +30,8 @@ const GROUP: usize = 6;
 const G: usize = 7;
 const END: usize = 8;
 
-/// How a program is known to be ready, but for a number.
-const READINESS: List = List::new("notify,channel");
-
-/// When it is started again.
-const RESTARTS: List = List::new("no,on-failure,always");
+/// What an option can be told in a word: two for [`READY`], and three for [`RESTART`].
+const VALUES: List = List::new("notify,channel,no,on-failure,always");
 
 /// What is wrong, in the order of [`Reason`].
 const REASONS: List = List::new(
@@ -119,29 +115,27 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     pub fn read(&mut self, arguments: &mut Args<'a>) -> Result<(), Reason> {
         let _name = arguments.take_first();
-        let mut command = *arguments;
-        while let Some(argument) = arguments.take_first() {
+        while let Some(argument) = arguments.first() {
             self.argument = argument.to_bytes();
             let option = OPTIONS.place_of(self.argument);
             if option > END {
-                if self.argument.len() > 1 && self.argument.starts_with(b"-") {
+                if let [b'-', _, ..] = self.argument {
                     return Err(Reason::Unknown);
                 }
                 break;
             }
+            let _option = arguments.take_first();
             if option < ON_DEMAND {
                 let value = arguments.take_first().ok_or(Reason::NoValue)?;
                 self.argument = value.to_bytes();
             }
             self.set(option)?;
-            command = *arguments;
             if option == END {
                 break;
             }
         }
-        *arguments = command;
         self.argument = b"";
-        if command.take_first().is_none() {
+        if arguments.first().is_none() {
             return Err(Reason::NoProgram);
         }
         if self.sockets.is_empty() {
@@ -156,31 +150,34 @@ impl<'a> Reader<'a> {
 
     /// An option; the argument is its value, if it has one.
     fn set(&mut self, option: usize) -> Result<(), Reason> {
-        let value = self.argument;
-        match option {
-            SOCKET => {
-                let socket = Socket::read(value).ok_or(Reason::Value)?;
+        let options = &mut self.options;
+        match (option, VALUES.place_of(self.argument)) {
+            (SOCKET, _) => {
+                let socket = Socket::read(self.argument).ok_or(Reason::Value)?;
                 return self.sockets.push(socket).map_err(|_| Reason::TooMany);
             }
-            READY => match READINESS.place_of(value) {
-                0 => self.options.readiness = Readiness::Notify,
-                1 => self.options.readiness = Readiness::Channel,
-                _ => self.options.readiness = Readiness::After(milliseconds(value)?),
-            },
-            READY_TIMEOUT => self.options.ready_timeout_ms = milliseconds(value)?,
-            GRACE => self.options.grace_ms = milliseconds(value)?,
-            RESTART => {
-                self.options.restart = match RESTARTS.place_of(value) {
-                    0 => Restart::No,
-                    1 => Restart::OnFailure,
-                    2 => Restart::Always,
+            (READY, 0) => options.readiness = Readiness::Notify,
+            (READY, 1) => options.readiness = Readiness::Channel,
+            (RESTART, word) => {
+                options.restart = match word {
+                    2 => Restart::No,
+                    3 => Restart::OnFailure,
+                    4 => Restart::Always,
                     _ => return Err(Reason::Value),
                 };
                 self.knows_restart = true;
             }
-            ON_DEMAND => self.options.on_demand = true,
-            GROUP | G => self.options.signal_group = true,
-            _ => {}
+            (ON_DEMAND, _) => options.on_demand = true,
+            (GROUP | G, _) => options.signal_group = true,
+            (END, _) => {}
+            _ => {
+                let ms = milliseconds(self.argument).ok_or(Reason::Value)?;
+                match option {
+                    READY => options.readiness = Readiness::After(ms),
+                    READY_TIMEOUT => options.ready_timeout_ms = ms,
+                    _ => options.grace_ms = ms,
+                }
+            }
         }
         Ok(())
     }
@@ -189,22 +186,20 @@ impl<'a> Reader<'a> {
 impl<'a> Socket<'a> {
     /// From `NAME=NETWORK:ADDRESS`.
     fn read(text: &'a [u8]) -> Option<Socket<'a>> {
-        let (name, text) = split(text, b'=')?;
-        let (network, address) = split(text, b':')?;
+        let name = before(text, b'=');
+        let text = text.get(name.len() + 1..)?;
+        let network = before(text, b':');
         Some(Socket {
             name,
             network,
-            address,
+            address: text.get(network.len() + 1..)?,
         })
     }
 }
 
 /// Up to some 50 days.
-fn milliseconds(value: &[u8]) -> Result<u64, Reason> {
-    match decimal(value) {
-        Some(ms) if ms <= u64::from(u32::MAX) => Ok(ms),
-        _ => Err(Reason::Value),
-    }
+fn milliseconds(value: &[u8]) -> Option<u64> {
+    decimal(value).filter(|ms| *ms <= u64::from(u32::MAX))
 }
 
 #[cfg(test)]

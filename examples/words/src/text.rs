@@ -71,7 +71,8 @@ impl Text {
     #[inline(never)]
     fn append(&mut self, bytes: &[u8]) -> &mut Self {
         for &byte in bytes {
-            self.append_byte(byte);
+            // What does not fit comes back.
+            let _ = self.0.push(byte);
         }
         self
     }
@@ -90,7 +91,6 @@ impl Text {
 
     #[inline(never)]
     fn append_byte(&mut self, byte: u8) -> &mut Self {
-        // What does not fit comes back.
         let _ = self.0.push(byte);
         self
     }
@@ -170,16 +170,10 @@ impl List {
     }
 }
 
-/// `split(text, byte)` — What comes before the first such byte, and what behind it.
+/// `before(text, byte)` — What comes before the first such byte, or all of it.
 #[must_use]
-pub fn split(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
-    let before = before(text, byte);
-    Some((before, text.get(before.len() + 1..)?))
-}
-
-/// What comes before the first such byte, or all of it.
 #[inline(never)]
-fn before(text: &[u8], byte: u8) -> &[u8] {
+pub fn before(text: &[u8], byte: u8) -> &[u8] {
     let at = text.iter().position(|&other| other == byte);
     at.and_then(|at| text.get(..at)).unwrap_or(text)
 }
