@@ -14,6 +14,7 @@
 //! listen-unix NETWORK PATH [OPTION]...
 //! insert NAME FD      claim NAME          iter
 //! accept H            write FD WORD       close-fd FD
+//! receive FD
 //! close H             close-and-unlink H  retire
 //! ready [keep]        start               wait MILLISECONDS
 //! origin              canary [path=WORD]  replace [path=WORD] [rollback=MILLISECONDS]
@@ -276,6 +277,18 @@ impl Puppet {
                 let fd = unsafe { BorrowedFd::borrow_raw(fd) };
                 if let Err(errno) = net::send(fd, &text, net::SendFlags::NOSIGNAL) {
                     return failed(answer, &errno);
+                }
+            }
+            b"receive" => {
+                // SAFETY: one of the table's, says the test.
+                let fd = unsafe { BorrowedFd::borrow_raw(parse(&next()?)?) };
+                let mut buffer = [MaybeUninit::uninit(); 512];
+                match net::recv(fd, buffer.as_mut_slice(), net::RecvFlags::DONTWAIT) {
+                    Ok(((bytes, _), _)) => match str::from_utf8(bytes) {
+                        Ok(text) => write!(answer, " {text}")?,
+                        Err(error) => return failed(answer, &error),
+                    },
+                    Err(errno) => return failed(answer, &errno),
                 }
             }
             // SAFETY: this is what the tests do behind the table's back.
