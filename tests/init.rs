@@ -321,6 +321,41 @@ fn first_of_namespace(started: &Started) -> Pid {
     }
 }
 
+/// Case I2. However it ends; which is why it stays, and replaces itself in its own place.
+#[test]
+fn end_of_pid_1_is_the_end_of_all() {
+    for init in all() {
+        let mut started = init.start_behind(&pid_namespace(), Stdio::null(), "family", 9);
+        started.up();
+        started.up();
+        let first = first_of_namespace(&started);
+        let [ward] = *children(first) else {
+            panic!("{:?} are its children", children(first));
+        };
+        let [child] = *children(ward) else {
+            panic!("{:?} are the ward's children", children(ward));
+        };
+        kill_process(first, Signal::KILL).unwrap();
+        until_gone(ward);
+        until_gone(child);
+        started.status();
+    }
+}
+
+/// The control of the test before: without its init, which is not the first, a program runs on.
+#[test]
+fn end_of_an_init_that_is_not_the_first_is_its_own_alone() {
+    for init in all() {
+        let mut started = init.start("hear", 1);
+        let up = started.up();
+        started.signal(Signal::KILL);
+        assert_eq!(started.status(), None);
+        kill_process(up.pid, Signal::USR1).unwrap();
+        started.must_say("signal 10");
+        until_gone(up.pid);
+    }
+}
+
 /// Case I5.
 #[test]
 fn orphans_of_a_pid_namespace_are_reaped() {

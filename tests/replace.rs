@@ -6,7 +6,7 @@ mod util;
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -14,6 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use gracenet::{Args, Changes, Environ, Net, Program, StartError};
@@ -22,8 +23,8 @@ use rustix::net::getsockname;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use util::seccomp;
 use util::{
-    Done, Fds, Predecessor, Puppet, Start, copy_witness, in_process_of_its_own, in_time, path,
-    program, strings,
+    Done, Fds, Office, Predecessor, Puppet, Start, copy_witness, in_process_of_its_own, in_time,
+    path, program, strings,
 };
 
 fn proc(pid: Pid, name: &str) -> Vec<Vec<u8>> {
@@ -399,6 +400,36 @@ fn pid_1_stays_pid_1() {
     }
     drop(namespace.orders);
     assert!(namespace.child.wait().unwrap().success());
+}
+
+/// Case I2. What it starts beside itself, as a process that is not the first would, is killed when it
+/// ends: it has to stay.
+#[test]
+fn successor_of_pid_1_does_not_outlive_it() {
+    let office = Rc::new(Office::open());
+    let mut unshare = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        unshare.arg("-Ur");
+    }
+    unshare.args(["-pf", "--kill-child"]).arg(program("puppet"));
+    let mut unshare = unshare.arg(office.path()).spawn().unwrap();
+    let first = office.hire();
+    let web = first.gets("listen tcp 127.0.0.1:0").address;
+    first.must("start");
+    let next = office.hire();
+    next.must("inherit");
+    let listener = next.gets(format!("listen tcp {web}"));
+    next.must("ready");
+    first.must("wait 20000");
+    let client = TcpStream::connect(&web).unwrap();
+    next.greets(&listener, "next");
+    assert_eq!(answer(client), "next");
+    first.exit();
+    // It waits for orders, and has no reason of its own.
+    in_time(next.pidfd(), "the end of the successor");
+    unshare.wait().unwrap();
+    let refused = TcpStream::connect(&web).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
 /// A supervisor that does not want it to outlive itself need not say so again. The kernel keeps
