@@ -14,10 +14,12 @@ use gracenet::{Args, Deadline, Environ, Failure, Handle, ListenOptions, Net, Pro
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, set_child_subreaper, waitid,
+};
 use util::{
-    Fds, Predecessor, Witness, alone, hear, is_reaped, path, program, seccomp, tell, until_gone,
-    witness, witness_in,
+    Fds, Predecessor, Witness, alone, hear, in_process_of_its_own, is_reaped, path, program,
+    seccomp, tell, until_gone, witness, witness_in,
 };
 
 /// Long enough for what does happen.
@@ -505,6 +507,45 @@ fn successor_goes_on_when_its_predecessor_is_killed() {
     let client = TcpStream::connect(address).unwrap();
     assert_eq!(third.say("serve"), "ok");
     assert_eq!(answer(client), "2");
+}
+
+/// Case I3. It is 1 while the predecessor lives, which is the first of its namespace, and another
+/// number when it is gone, where somebody else takes in orphans.
+#[test]
+fn whose_child_it_is_says_nothing_of_a_predecessor() {
+    let name = "whose_child_it_is_says_nothing_of_a_predecessor";
+    in_process_of_its_own(name, |directory| {
+        let heir = program("heir").display().to_string();
+        let user = match rustix::process::geteuid().is_root() {
+            true => "",
+            false => "-Ur",
+        };
+        let exec = format!("export LISTEN_PID=1; exec unshare {user} -pf --kill-child {heir}");
+        let (mut child, report) = witness_in(directory, &exec);
+        let first = Witness::up(&report);
+        assert_eq!((first.pid.as_raw_pid(), &*first.say("gone")), (1, "none"));
+        tell(&report, "next");
+        let second = Witness::up(&report);
+        assert_eq!((second.generation, &*second.say("parent")), (1, "1"));
+        assert_eq!(second.say("gone"), "no");
+        assert_eq!(second.say("outlive 20"), "no");
+        // The others are killed with it.
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        set_child_subreaper(Some(getpid())).unwrap();
+        let (mut child, report) = witness_in(directory, &format!("exec {heir}"));
+        Witness::up(&report);
+        tell(&report, "next");
+        let second = Witness::up(&report);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(second.say("gone"), "yes");
+        assert_eq!(second.say("parent"), getpid().to_string());
+        let pid = second.pid;
+        drop(report);
+        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED).unwrap();
+    });
 }
 
 /// Case H5. It waits for the end, which comes while it waits.

@@ -6,6 +6,7 @@
 //! - `listen`: makes `web`, a listener on 127.0.0.1; answers its port
 //! - `ready`: says so to its predecessor; `ok`
 //! - `gone`: whether its predecessor is, `yes` or `no`; `none` where it never had one
+//! - `parent`: what getppid() says
 //! - `outlive MILLISECONDS`: waits for the end of its predecessor: `yes`, or `no` when that takes
 //!   longer
 //! - `serve`: accepts a connection, and tells it the generation; `ok`
@@ -23,6 +24,7 @@ use core::str;
 
 use gracenet::{Deadline, Errno, Handle, ListenOptions, Net, Program};
 use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::process::Pid;
 
 gracenet_start::main!(run);
 
@@ -110,6 +112,11 @@ impl Heir<'_> {
                 None => "none",
                 Some(predecessor) => yes_or_no(predecessor.is_gone().map_err(because)?),
             },
+            Some(b"parent") => {
+                let parent = rustix::process::getppid();
+                let _ = write!(answer, "{}", parent.map_or(0, Pid::as_raw_pid));
+                return Ok(());
+            }
             Some(b"outlive") => {
                 let text = str::from_utf8(argument.unwrap_or(b"")).map_err(because)?;
                 let deadline = Deadline::after_ms(text.parse().map_err(because)?);
