@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::MutexGuard;
@@ -25,11 +26,13 @@ use gracenet::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpgid, getpid, kill_process, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, getpgid, getpid, kill_process, pidfd_open, waitid,
+};
 use rustix::termios::tcgetpgrp;
 use util::{
-    Fds, Office, Puppet, alone, hear, in_process_of_its_own, is_reaped, path, program, report,
-    strings, tell, this_program,
+    Descendants, Fds, Office, Puppet, alone, hear, in_process_with, is_reaped, path, program,
+    report, strings, tell, this_program,
 };
 
 /// What a supervisor is made of. The first socket is a TCP one.
@@ -39,6 +42,8 @@ struct Site {
     office: Rc<Office>,
     command: Args<'static>,
     address: String,
+    /// Dropped before the next: whoever a test that fails has started.
+    _descendants: Descendants,
     /// There are children in it, and fds that are counted.
     _alone: MutexGuard<'static, ()>,
 }
@@ -76,6 +81,7 @@ impl Site {
             office: Rc::new(office),
             command: Args::new(leak(command)),
             address,
+            _descendants: Descendants::watch(),
             _alone: alone,
         }
     }
@@ -86,6 +92,11 @@ impl Site {
         let supervisor = Supervisor::new(&mut self.net, &self.program, self.command, options);
         (supervisor.unwrap(), office, self.address.clone())
     }
+}
+
+/// In a process of its own, whose children do not outlive the test either.
+fn apart(name: &str, body: impl FnOnce(&Path)) {
+    in_process_with(name, Descendants::watch, body);
 }
 
 fn options(readiness: Readiness) -> Options {
@@ -190,6 +201,31 @@ fn ends(supervisor: &mut Supervisor<'_>) -> i32 {
         if let Event::Done(status) = next(supervisor) {
             return status;
         }
+    }
+}
+
+/// A test that fails leaves nobody behind: not the program, which does not want to end, nor a child of
+/// it that is in another session, nor an orphan.
+#[test]
+fn failing_test_ends_whom_it_has_started() {
+    let script = "trap '' TERM HUP; (setsid tail -f /dev/null & echo $! >&4) & \
+        setsid sh -c 'echo $$ >&4; exec tail -f /dev/null' & echo $$ >&4; wait";
+    let (report, theirs) = report();
+    let mut pids = Vec::new();
+    let failure = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut site = Site::of_script(script);
+        site.net.insert("report", theirs).unwrap();
+        let (mut supervisor, ..) = site.supervise(options(Readiness::After(0)));
+        started(&mut supervisor);
+        while pids.len() < 3 {
+            pids.extend(hear(&report).lines().map(|pid| pid.parse::<i32>().unwrap()));
+        }
+        std::panic::resume_unwind(Box::new("it fails"));
+    }));
+    assert!(failure.is_err());
+    for pid in pids {
+        let gone = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty());
+        assert_eq!(gone.unwrap_err(), Errno::SRCH);
     }
 }
 
@@ -835,7 +871,7 @@ fn end_that_somebody_else_has_seen_is_an_end() {
 #[test]
 fn orphans_are_reaped_and_the_program_is_not_taken_for_one() {
     let name = "orphans_are_reaped_and_the_program_is_not_taken_for_one";
-    in_process_of_its_own(name, |_| {
+    apart(name, |_| {
         gracenet::init::become_subreaper().unwrap();
         let script = "i=0; while [ $i -lt 200 ]; do ( (exit 5) & ); i=$((i+1)); done; exit 9";
         let script = CString::new(script).unwrap();
@@ -880,7 +916,7 @@ const PIDS: &str = "GRACENET_TEST_PIDS";
 #[test]
 fn supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on() {
     let name = "supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on";
-    in_process_of_its_own(name, |_| {
+    apart(name, |_| {
         let program = this_program();
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
@@ -963,7 +999,7 @@ fn supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on() {
 #[test]
 fn supervisor_that_waits_for_a_client_is_replaced() {
     let name = "supervisor_that_waits_for_a_client_is_replaced";
-    in_process_of_its_own(name, |_| {
+    apart(name, |_| {
         let program = this_program();
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
@@ -993,7 +1029,7 @@ fn supervisor_that_waits_for_a_client_is_replaced() {
 /// What a later version has left cannot be read by this one, which says so; the sockets are there.
 #[test]
 fn state_of_another_version_is_not_guessed_at() {
-    in_process_of_its_own("state_of_another_version_is_not_guessed_at", |_| {
+    apart("state_of_another_version_is_not_guessed_at", |_| {
         let program = this_program();
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
@@ -1033,7 +1069,7 @@ fn is_refused(net: &mut Net<24>, program: &Program<'_>) {
 /// The terminal speaks to the program's group; to the old one again, if the new one fails.
 #[test]
 fn terminal_is_the_programs() {
-    in_process_of_its_own("terminal_is_the_programs", |_| {
+    apart("terminal_is_the_programs", |_| {
         let slave = terminal();
         let foreground = || tcgetpgrp(&slave).unwrap();
         let environ = leak(&[c"PATH=/usr/bin:/bin"]);

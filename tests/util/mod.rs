@@ -1,6 +1,7 @@
 //! What the stories share.
 #![allow(dead_code, missing_docs, unreachable_pub, unused_imports)] // Each story uses a part.
 
+mod descendants;
 mod fds;
 mod netns;
 mod puppet;
@@ -19,14 +20,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+pub use descendants::Descendants;
 pub use fds::{Fd, Fds};
 pub use netns::{add_link_local_to_lo, in_network_namespace, without_ipv6};
 pub use puppet::{Entry, Office, Puppet, Start, word};
 pub use socket::{address, bind_to_bytes, bound, listener, mptcp, reuse_port, socket};
 pub use tracer::{Leash, Stop, Tracee, call_name};
 pub use witness::{
-    Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, is_reaped, path,
-    put_in_place, report, strings, tell, this_program, witness, witness_in,
+    Predecessor, Witness, alone, copy_witness, hear, in_process_of_its_own, in_process_with,
+    is_reaped, path, put_in_place, report, strings, tell, this_program, witness, witness_in,
 };
 
 /// The static program `name` of tests/programs, which is built first.

@@ -256,6 +256,11 @@ pub fn is_reaped(pid: Pid) -> bool {
 /// Runs `body` in a process of its own, which it may change for good; for that the test `name` is
 /// run once more. It gets a directory that everybody may search.
 pub fn in_process_of_its_own(name: &str, body: impl FnOnce(&Path)) {
+    in_process_with(name, || (), body);
+}
+
+/// As [`in_process_of_its_own`], with something that the one which waits has for as long.
+pub fn in_process_with<T>(name: &str, guard: impl FnOnce() -> T, body: impl FnOnce(&Path)) {
     const DIRECTORY: &str = "GRACENET_TEST_DIRECTORY";
     if let Some(directory) = env::var_os(DIRECTORY) {
         // What hangs ends all the same, and says so by its status.
@@ -264,21 +269,25 @@ pub fn in_process_of_its_own(name: &str, body: impl FnOnce(&Path)) {
         return body(Path::new(&directory));
     }
     let _alone = alone();
+    let _guard = guard();
     let directory = tempfile::tempdir().unwrap();
     fs::set_permissions(&directory, Permissions::from_mode(0o755)).unwrap();
-    let output = Command::new(env::current_exe().unwrap())
+    // Files: the end of a pipe may be held by whoever is left behind.
+    let [out, err] = ["out", "err"].map(|name| File::create(directory.path().join(name)).unwrap());
+    let status = Command::new(env::current_exe().unwrap())
         .args(["--exact", name])
         .env(DIRECTORY, directory.path())
-        .output()
+        .stdin(Stdio::null())
+        .stdout(out)
+        .stderr(err)
+        .status()
         .unwrap();
-    let (out, err) = (
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
-    );
+    let said = |name| fs::read(directory.path().join(name)).unwrap();
+    let [out, err] = ["out", "err"].map(said);
+    let (out, err) = (String::from_utf8_lossy(&out), String::from_utf8_lossy(&err));
     assert!(
-        output.status.success() && out.contains("1 passed"),
-        "in a process of its own, {}:\n{out}{err}",
-        output.status
+        status.success() && out.contains("1 passed"),
+        "in a process of its own, {status}:\n{out}{err}"
     );
 }
 
