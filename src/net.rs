@@ -346,8 +346,8 @@ impl NetView {
         }
         match take_in(&fd) {
             Ok((lower, identity)) => {
-                let id = self.0.state.new_id();
-                Ok(self.push(Slot::new(id, lower.unwrap_or(fd), identity, name)))
+                let slot = self.push(lower.unwrap_or(fd), identity, name);
+                Ok(Handle(slot.map_or(0, |slot| slot.id)))
             }
             Err(error) => Err(Refused {
                 fd,
@@ -911,13 +911,18 @@ impl NetView {
     }
 
     /// Where [`room`](Self::room) has been found.
-    fn push(&mut self, slot: Slot) -> Handle {
-        if self.0.state.seat().is_none() {
-            self.0.state.seat = seat::take();
+    #[inline(never)]
+    fn push(&mut self, fd: OwnedFd, identity: Identity, name: &[u8]) -> Option<&mut Slot> {
+        let Table { state, slots, .. } = &mut self.0;
+        if state.seat().is_none() {
+            state.seat = seat::take();
         }
-        let handle = Handle(slot.id);
-        let _ = self.0.slots.push(slot);
-        handle
+        // There is room, and nothing to be dropped.
+        mem::forget(slots.push(Slot::new(state.next_id, fd, identity)));
+        state.next_id = state.next_id.wrapping_add(1);
+        let slot = slots.last_mut()?;
+        slot.name.set(name);
+        Some(slot)
     }
 
     /// The inherited socket that is asked for, or a new one.
@@ -944,41 +949,30 @@ impl NetView {
         let fresh = socket::make(&request, options)?;
         let identity = Identity::of(sys::lend(&fresh.fd))?;
         let name = options.name.unwrap_or(UNNAMED.as_bytes());
-        let mut slot = Slot::new(self.0.state.new_id(), fresh.fd, identity, name);
+        let slot = self.push(fresh.fd, identity, name);
+        let slot = slot.ok_or(ListenError::Full(0))?;
         slot.path = fresh.path;
-        Ok(self.push(slot))
+        Ok(Handle(slot.id))
     }
 
     /// Claims the unclaimed socket that matches best; of equals the first.
+    #[inline(never)]
     fn claim_match(
         &mut self,
         request: &Request<'_>,
         options: &ListenOptions<'_>,
     ) -> Result<Option<Handle>, Error> {
         let mut best: Option<(Rank, bool, &mut Slot)> = None;
-        for slot in self.0.slots.iter_mut().filter(|slot| !slot.claimed) {
-            let fd = slot.as_fd();
-            let mut found = Address::NONE;
-            // Not one that cannot even say where it is bound.
-            if sys::local_address(fd, &mut found).is_err() {
-                continue;
-            }
-            // Nor one of a kind that cannot be asked.
-            let Ok(v6only) = socket::v6only(fd, &found) else {
+        for slot in &mut self.0.slots {
+            let Some(rank) = rank(slot, request) else {
                 continue;
             };
-            let Some(rank) = request.rank(&found, v6only != 0, slot.name.as_bytes()) else {
-                continue;
-            };
-            if !socket::speaks(fd, request.network) {
-                continue;
-            }
             if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {
                 continue;
             }
             let listens = match request.network.is_datagram() {
                 true => true,
-                false => match socket::readiness(fd)? {
+                false => match socket::readiness(slot.as_fd())? {
                     Readiness::Listens => true,
                     Readiness::CouldListen => false,
                     Readiness::Never => continue,
@@ -998,8 +992,8 @@ impl NetView {
         if let Some(nonblocking) = options.nonblocking {
             sys::set_nonblocking(slot.as_fd(), nonblocking)?;
         }
-        if let Some(name) = options.name.and_then(Name::new) {
-            slot.name = name;
+        if let Some(name) = options.name {
+            slot.name.set(name);
         }
         slot.claimed = true;
         Ok(Some(Handle(slot.id)))
@@ -1035,10 +1029,12 @@ impl NetView {
             Ok(activation) => activation.count(),
             Err(_) => 0,
         };
+        // Where the number is that high, it is an fd that nobody has.
+        let end = count.saturating_add(FIRST_FD as u32);
         // The channel lies behind the sockets. It comes first, so that no child of ours can hold
         // it open; one without a greeting was not made by us.
         if let Some(fd) = activation::control_fd(environ, pid) {
-            if fd >= FIRST_FD.saturating_add_unsigned(count) && set_cloexec(fd).is_ok() {
+            if fd as u32 >= end && set_cloexec(fd).is_ok() {
                 // SAFETY: it is open, as F_SETFD has shown.
                 if let Some(told) = ready::greeting(unsafe { sys::borrow(fd) }) {
                     // SAFETY: a channel, and no one else's by 1.
@@ -1058,36 +1054,36 @@ impl NetView {
         }
         let activation = activation?;
 
-        for index in 0..count {
-            let fd = FIRST_FD.saturating_add_unsigned(index);
+        for fd in FIRST_FD as u32..end {
+            let fd = fd as RawFd;
             if let Err(error) = set_cloexec(fd) {
                 return Err(InheritError::BadFd { fd, error });
             }
         }
-        let capacity = self.capacity();
-        if count as usize > capacity {
+        let capacity = self.capacity() as u32;
+        if count > capacity {
             return Err(InheritError::TooMany { count, capacity });
         }
-        let names = activation.name_count().unwrap_or(count as usize);
-        if names != count as usize && count > 0 {
+        let names = activation.name_count().map_or(count, |names| names as u32);
+        if names != count && count > 0 {
             return Err(InheritError::NameCount { names, count });
         }
-        for (index, name) in (0..count).zip(activation.names()) {
-            if name.len() > NAME_MAX {
+        let mut names = activation.names();
+        for index in 0..count {
+            if names.next().is_some_and(|name| name.len() > NAME_MAX) {
                 return Err(InheritError::LongName { index });
             }
         }
-        for (fd, name) in (FIRST_FD..).take(count as usize).zip(activation.names()) {
-            // SAFETY: it is open, as F_SETFD has shown.
-            let identity = Identity::of(unsafe { sys::borrow(fd) });
-            // SAFETY: open, and no one else's by 1.
-            let fd = unsafe { sys::own(fd) };
+        let mut names = activation.names();
+        for fd in FIRST_FD as u32..end {
+            // SAFETY: open, as F_SETFD has shown, and no one else's by 1.
+            let fd = unsafe { sys::own(fd as RawFd) };
             // One that cannot say what it is, is never passed on: it matches nothing.
-            let identity = identity.unwrap_or(Identity::UNKNOWN);
-            let mut slot = Slot::new(self.0.state.new_id(), fd, identity, name);
-            slot.inherited = true;
-            slot.claimed = false;
-            self.push(slot);
+            let identity = Identity::of(sys::lend(&fd)).unwrap_or(Identity::UNKNOWN);
+            if let Some(slot) = self.push(fd, identity, names.next().unwrap_or_default()) {
+                slot.inherited = true;
+                slot.claimed = false;
+            }
         }
         Ok(())
     }
@@ -1099,12 +1095,6 @@ impl State {
             Some(predecessor) => Some(predecessor.as_fd()),
             None => self.seat.as_ref().map(sys::lend),
         }
-    }
-
-    fn new_id(&mut self) -> u32 {
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
-        id
     }
 }
 
@@ -1171,6 +1161,22 @@ fn start_with(
         Way::Later(guard, deadline) => guard.arm(start, *deadline),
         _ => spawn::start(start, seat),
     }
+}
+
+/// How well a socket matches that nobody has claimed; nothing if it is another one.
+#[inline(never)]
+fn rank(slot: &Slot, request: &Request<'_>) -> Option<Rank> {
+    if slot.claimed {
+        return None;
+    }
+    let fd = slot.as_fd();
+    let mut found = Address::NONE;
+    // Not one that cannot even say where it is bound.
+    sys::local_address(fd, &mut found).ok()?;
+    // Nor one of a kind that cannot be asked.
+    let v6only = socket::v6only(fd, &found).ok()?;
+    let rank = request.rank(&found, v6only != 0, slot.name.as_bytes())?;
+    socket::speaks(fd, request.network).then_some(rank)
 }
 
 /// F_SETFD by number: also tells whether the fd is open.
@@ -1292,12 +1298,12 @@ pub enum InheritError {
         /// How many were passed.
         count: u32,
         /// How many fit.
-        capacity: usize,
+        capacity: u32,
     },
     /// `LISTEN_FDNAMES` has another number of names than `LISTEN_FDS` says.
     NameCount {
         /// How many names.
-        names: usize,
+        names: u32,
         /// How many fds.
         count: u32,
     },

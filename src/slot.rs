@@ -16,9 +16,10 @@ use crate::sys::{self, FileId};
 pub struct Name(Vec<u8, NAME_MAX, u8>);
 
 impl Name {
-    /// `None` where it is too long.
-    pub(crate) fn new(name: &[u8]) -> Option<Name> {
-        Vec::from_slice(name).ok().map(Name)
+    /// Where it is too long, none.
+    pub(crate) fn set(&mut self, name: &[u8]) {
+        self.0.clear();
+        let _ = self.0.extend_from_slice(name);
     }
 
     /// The bytes. What was inherited may be other than printable ASCII.
@@ -60,14 +61,13 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// One that was made here.
-    #[inline(never)]
-    pub(crate) fn new(id: u32, fd: OwnedFd, identity: Identity, name: &[u8]) -> Slot {
+    /// One that was made here, without a name.
+    pub(crate) const fn new(id: u32, fd: OwnedFd, identity: Identity) -> Slot {
         Slot {
             id,
             fd: ManuallyDrop::new(fd),
             identity,
-            name: Name::new(name).unwrap_or_default(),
+            name: Name(Vec::new()),
             inherited: false,
             claimed: true,
             path: None,
