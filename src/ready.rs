@@ -7,10 +7,11 @@
 
 use core::fmt;
 
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
+use crate::activation::FIRST_FD;
 use crate::error::Error;
 use crate::program::AtStart;
 use crate::socket::above_stdio;
@@ -21,7 +22,7 @@ use crate::time::Deadline;
 const GREETING: u64 = u64::from_ne_bytes(*b"gracenet");
 
 /// A message of five bytes.
-const READY: &[u8; 5] = b"ready";
+const READY: [u8; 8] = *b"ready\0\0\0";
 
 /// How long a successor may go on after it has closed its channel, or a canary after it was
 /// ready, before it counts as one that has lost its way: its fds are closed shortly before its end
@@ -111,8 +112,14 @@ pub(crate) fn channel(told: &Told) -> Result<(OwnedFd, OwnedFd), Error> {
 /// A pair of sockets, whose messages stay whole.
 #[inline(never)]
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
-    let (ours, theirs) = sys::seqpacket_pair()?;
-    Ok((above_stdio(ours)?, above_stdio(theirs)?))
+    let pair = sys::seqpacket_pair()?;
+    if pair.0.as_raw_fd().min(pair.1.as_raw_fd()) < FIRST_FD {
+        // As long as they are there, the next ones have higher numbers.
+        let above = self::pair();
+        drop(pair);
+        return above;
+    }
+    Ok(pair)
 }
 
 /// Room for any message.
@@ -131,31 +138,6 @@ pub(crate) fn greeting(channel: BorrowedFd<'_>) -> Option<Told> {
     })
 }
 
-/// What was found in a channel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Found {
-    Nothing,
-    Ready,
-    Unknown,
-    End,
-}
-
-fn receive(channel: BorrowedFd<'_>) -> Result<Found, Error> {
-    let mut room = Room::default();
-    loop {
-        return match sys::receive(channel, room.as_flattened_mut()) {
-            Ok(0) => Ok(Found::End),
-            Ok(5) if room.as_flattened().starts_with(READY) => Ok(Found::Ready),
-            Ok(_) => Ok(Found::Unknown),
-            Err(error) if error.is(Errno::AGAIN) => Ok(Found::Nothing),
-            // The other end was closed with something unread in it. That is said once, and
-            // before what it had sent itself.
-            Err(error) if error.is(Errno::CONNRESET) => continue,
-            Err(error) => Err(error),
-        };
-    }
-}
-
 /// The predecessor, as its successor sees it.
 #[derive(Debug)]
 pub struct Predecessor {
@@ -170,7 +152,8 @@ impl Predecessor {
 
     /// That the predecessor is gone already is no error.
     pub(crate) fn tell_ready(&self) -> Result<(), Error> {
-        match sys::send(sys::lend(&self.channel), READY) {
+        let [message @ .., _, _, _] = &READY;
+        match sys::send(sys::lend(&self.channel), message) {
             Err(error) if error.is(Errno::PIPE) || error.is(Errno::CONNRESET) => Ok(()),
             sent => sent,
         }
@@ -186,10 +169,12 @@ impl Predecessor {
     /// - recv: the channel cannot be read.
     pub fn is_gone(&self) -> Result<bool, Error> {
         for _ in 0..MESSAGES_AT_ONCE {
-            match receive(sys::lend(&self.channel))? {
-                Found::End => return Ok(true),
-                Found::Nothing => return Ok(false),
-                Found::Ready | Found::Unknown => {}
+            let mut room = Room::default();
+            match sys::receive(sys::lend(&self.channel), room.as_flattened_mut()) {
+                Ok(0) => return Ok(true),
+                Err(error) if error.is(Errno::AGAIN) => return Ok(false),
+                Err(error) if !is_word_of_the_end(error) => return Err(error),
+                _ => {}
             }
         }
         Ok(false)
@@ -569,21 +554,29 @@ impl Successor {
             let (State::Starting, Some(channel)) = (self.state, &self.channel) else {
                 return;
             };
-            self.state = match receive(sys::lend(channel)) {
-                Ok(Found::Unknown) => continue,
-                Ok(Found::Nothing) => return,
-                Ok(Found::Ready) if self.canary => State::Leaving,
-                Ok(Found::Ready) => State::Ready,
-                Ok(Found::End) => State::Closed,
-                Err(error) => return self.end(Failure::Failed(error)),
-            };
-            break;
+            let mut room = Room::default();
+            let received = sys::receive(sys::lend(channel), room.as_flattened_mut());
+            let [first, ..] = room;
+            match received {
+                Ok(0) => self.has_last_word(State::Closed),
+                Ok(5) if first == READY => match self.canary {
+                    true => self.has_last_word(State::Leaving),
+                    false => self.state = State::Ready,
+                },
+                Ok(_) => {}
+                Err(error) if error.is(Errno::AGAIN) => return,
+                Err(error) if is_word_of_the_end(error) => {}
+                Err(error) => self.end(Failure::Failed(error)),
+            }
         }
-        if let State::Leaving | State::Closed = self.state {
-            // Its end would be read for as long as the process takes to leave.
-            self.channel = None;
-            self.until = Deadline::after_ms(LAST_MOMENTS_MS);
-        }
+    }
+
+    /// Nothing more is heard of it, and it has some time to end.
+    fn has_last_word(&mut self, state: State) {
+        // Its end would be read for as long as the process takes to leave.
+        self.channel = None;
+        self.state = state;
+        self.until = Deadline::after_ms(LAST_MOMENTS_MS);
     }
 
     /// Kills it. Its pid cannot be another's yet: it has not been reaped.
@@ -632,6 +625,12 @@ impl Successor {
             (!lives_on).then_some(Failure::Ended)
         }
     }
+}
+
+/// The other end was closed with something unread in it. That is said once, and before what it had
+/// sent itself.
+fn is_word_of_the_end(error: Error) -> bool {
+    error.is(Errno::CONNRESET)
 }
 
 /// Waits until one of the fds is readable or at its end: whether that came in time. Without an fd

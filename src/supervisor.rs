@@ -12,7 +12,7 @@
 
 use core::{fmt, ptr};
 
-use linux_raw_sys::general::{CLONE_NEWPID, SIGKILL};
+use linux_raw_sys::general::CLONE_NEWPID;
 use linux_raw_sys::net::{SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -149,19 +149,20 @@ pub enum Event {
 /// Readable when there is something to do: put it into a poll or an epoll of your own, or
 /// [wait](Self::wait).
 #[derive(Debug)]
+#[repr(C)] // What is looked at most comes first.
 pub struct Supervisor<'a> {
     net: &'a mut NetView,
-    program: &'a Program<'a>,
-    command: Args<'a>,
-    options: Options,
-    epoll: OwnedFd,
-    receiver: Option<Receiver>,
-    /// The programs, and behind them a canary.
-    children: [Child; MOST_PROCESSES + 1],
     left: Left,
+    epoll: OwnedFd,
     terminating: bool,
     /// The listeners are in the epoll.
     awaits_clients: bool,
+    options: Options,
+    receiver: Option<Receiver>,
+    program: &'a Program<'a>,
+    command: Args<'a>,
+    /// The programs, and behind them a canary.
+    children: [Child; MOST_PROCESSES + 1],
 }
 
 /// A place for a process.
@@ -194,8 +195,7 @@ const ENDING: Phase = 4;
 /// It shows that it could take this one's place.
 const TRYING: Phase = 8;
 
-/// What the next supervisor is told: numbers as this machine has them, without gaps between them, of
-/// which any are legible.
+/// What the next supervisor is told of this one.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Left {
@@ -214,7 +214,14 @@ struct Left {
     /// It was ready once.
     proven: u16,
     has_receiver: u16,
-    /// Written when it is told.
+}
+
+/// What the next supervisor is told: numbers as this machine has them, without gaps between them, of
+/// which any are legible.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Letter {
+    left: Left,
     records: [Record; MOST_PROCESSES],
 }
 
@@ -303,15 +310,15 @@ impl<'a> Supervisor<'a> {
         let epoll = above_stdio(sys::epoll()?)?;
         let mut supervisor = Supervisor {
             net,
-            program,
-            command,
-            options,
-            epoll,
-            receiver: None,
-            children: [const { Child::NONE }; MOST_PROCESSES + 1],
             left: Left::NOTHING,
+            epoll,
             terminating: false,
             awaits_clients: false,
+            options,
+            receiver: None,
+            program,
+            command,
+            children: [const { Child::NONE }; MOST_PROCESSES + 1],
         };
         supervisor.resume()?;
         Ok(supervisor)
@@ -358,10 +365,11 @@ impl<'a> Supervisor<'a> {
             }
             _ => return None,
         }
-        Some(match self.options.on_demand {
-            true => self.await_client(),
-            false => self.start(),
-        })
+        if self.options.on_demand {
+            self.await_client();
+            return Some(Event::Waiting);
+        }
+        Some(self.start())
     }
 
     /// `supervisor.wake_by()` — when [`try_next`](Self::try_next) is to be called even if this is not
@@ -526,47 +534,38 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn look_after(&mut self, index: usize) -> Option<Event> {
         let lives_on = matches!(self.options.readiness, Readiness::After(_));
-        let Child { successor, record } = self.children.get_mut(index)?;
-        let successor = successor.as_mut()?;
-        let (pid, phase, until) = (successor.pid(), record.phase, record.until);
-        let outcome = match phase {
-            STARTING if lives_on => {
-                if until.has_passed() {
-                    successor.declare_ready();
-                }
-                successor.try_wait(Deadline::NEVER)
-            }
-            STARTING | TRYING => successor.try_wait(until),
-            // One that was told to end before it was ready need not become so.
-            _ => successor.end_of_it(),
-        };
+        let child = self.children.get_mut(index)?;
+        let outcome = child.outcome(lives_on);
+        let (phase, pid) = (child.record.phase, child.successor.as_ref()?.pid());
         let Some(outcome) = outcome else {
-            if phase != TRYING && until.has_passed() {
-                // All of it. By itself it is killed by now, if it should have become ready.
-                let _ = init::signal_group(pid, Signal::KILL);
-                if phase == ENDING {
-                    record.until = Deadline::NEVER;
-                    // It may have joined another group.
-                    let _ = sys::kill(raw(pid), successor.pidfd(), SIGKILL);
-                    return Some(Event::Killing(pid));
-                }
+            if phase == TRYING || !child.record.until.has_passed() {
+                return None;
             }
-            return None;
+            // All of it. By itself it is killed by now, if it should have become ready.
+            let _ = init::signal_group(pid, Signal::KILL);
+            if phase != ENDING {
+                return None;
+            }
+            child.record.until = Deadline::NEVER;
+            // It may have joined another group.
+            child.signal(Signal::KILL, false);
+            return Some(Event::Killing(pid));
         };
-        if let (STARTING, Ok(())) = (phase, outcome) {
-            return Some(self.serves(pid));
-        }
-        // How a canary has left is nobody's concern.
-        self.remove(index, outcome.err().unwrap_or(Failure::Ended));
-        match (phase, outcome) {
-            (TRYING, outcome) => Some(Event::Canary(outcome)),
-            (STARTING, Err(failure)) => {
+        let failure = match outcome {
+            Ok(()) if phase == STARTING => return Some(self.serves(pid)),
+            // How a canary has left is nobody's concern.
+            Ok(()) => Failure::Ended,
+            Err(failure) => failure,
+        };
+        self.remove(index, failure);
+        Some(match phase {
+            TRYING => Event::Canary(outcome),
+            STARTING => {
                 self.give_terminal_back();
-                Some(Event::Failed(pid, failure))
+                Event::Failed(pid, failure)
             }
-            (_, Err(failure)) => Some(Event::Ended(pid, failure)),
-            _ => None,
-        }
+            _ => Event::Ended(pid, failure),
+        })
     }
 
     /// It is ready: those that served before are to end.
@@ -609,7 +608,8 @@ impl<'a> Supervisor<'a> {
             return;
         };
         let record = child.record;
-        *child = Child::NONE;
+        child.successor = None;
+        child.record = Record::NONE;
         if self.left.main == record.pid {
             self.left.main = 0;
             for child in &self.children {
@@ -661,7 +661,8 @@ impl<'a> Supervisor<'a> {
             return None;
         }
         if !failed && on_demand {
-            return Some(self.await_client());
+            self.await_client();
+            return Some(Event::Waiting);
         }
         let delay = longer(self.left.delay_ms, self.options.back_off_ms);
         self.left.delay_ms = delay;
@@ -740,13 +741,12 @@ impl<'a> Supervisor<'a> {
 
     // Clients that wait.
 
-    fn await_client(&mut self) -> Event {
+    fn await_client(&mut self) {
         if !self.awaits_clients {
             self.awaits_clients = true;
             self.watch_listeners(true);
         }
         self.left.next = Next::CLIENT;
-        Event::Waiting
     }
 
     fn stop_awaiting(&mut self) {
@@ -794,14 +794,15 @@ impl<'a> Supervisor<'a> {
             lend(receiver.as_fd());
         }
         let [programs @ .., last] = &mut self.children;
-        for (record, child) in self.left.records.iter_mut().zip(&*programs) {
+        let mut letter = Letter::of(self.left);
+        for (record, child) in letter.records.iter_mut().zip(&*programs) {
             *record = child.record;
             if let Some(channel) = child.channel() {
                 record.has_channel = 1;
                 lend(channel);
             }
         }
-        sys::send(sys::lend(&ours), self.left.as_bytes())?;
+        sys::send(sys::lend(&ours), letter.as_bytes())?;
         let mut changes = *changes;
         changes.lent = lent.get(..count).unwrap_or_default();
         changes.canary = canary;
@@ -821,14 +822,16 @@ impl<'a> Supervisor<'a> {
         let mut socket = None;
         if let Some(letter) = self.net.take_named(NAME) {
             // It stays there for the last one, should this one be rolled back.
-            let size = sys::peek(sys::lend(&letter), self.left.as_bytes_mut());
-            if size != Ok(size_of::<Left>() as u32) || self.left.version != VERSION {
+            let mut told = Letter::of(self.left);
+            let size = sys::peek(sys::lend(&letter), told.as_bytes_mut());
+            if size != Ok(size_of::<Letter>() as u32) || told.left.version != VERSION {
                 return Err(SupervisorError::State);
             }
+            self.left = told.left;
             if self.left.has_receiver != 0 {
                 socket = self.net.take_named(NAME);
             }
-            for (child, record) in self.children.iter_mut().zip(&self.left.records) {
+            for (child, record) in self.children.iter_mut().zip(&told.records) {
                 let Some(pid) = Pid::from_raw(record.pid as i32) else {
                     continue;
                 };
@@ -864,6 +867,24 @@ impl AsFd for Supervisor<'_> {
 }
 
 impl Child {
+    /// What has become of it, if it is decided.
+    #[inline(never)]
+    fn outcome(&mut self, lives_on: bool) -> Option<Result<(), Failure>> {
+        let until = self.record.until;
+        let successor = self.successor.as_mut()?;
+        match self.record.phase {
+            STARTING if lives_on => {
+                if until.has_passed() {
+                    successor.declare_ready();
+                }
+                successor.try_wait(Deadline::NEVER)
+            }
+            STARTING | TRYING => successor.try_wait(until),
+            // One that was told to end before it was ready need not become so.
+            _ => successor.end_of_it(),
+        }
+    }
+
     const NONE: Child = Child {
         successor: None,
         record: Record::NONE,
@@ -908,7 +929,7 @@ impl Child {
         if group && init::signal_group(successor.pid(), signal).is_ok() {
             return;
         }
-        let signal = signal.as_raw().unsigned_abs();
+        let signal = signal.as_raw() as u32;
         // It may have ended by now.
         let _ = sys::kill(self.record.pid, self.pidfd(), signal);
     }
@@ -936,24 +957,32 @@ impl Left {
         main: 0,
         proven: 0,
         has_receiver: 0,
-        records: [Record::NONE; MOST_PROCESSES],
     };
+}
+
+impl Letter {
+    const fn of(left: Left) -> Letter {
+        Letter {
+            left,
+            records: [Record::NONE; MOST_PROCESSES],
+        }
+    }
 
     fn as_bytes(&self) -> &[u8] {
-        let (at, size) = (ptr::from_ref(self).cast(), size_of::<Left>());
+        let (at, size) = (ptr::from_ref(self).cast(), size_of::<Letter>());
         // SAFETY: so many bytes, which numbers without gaps are made of.
         unsafe { core::slice::from_raw_parts(at, size) }
     }
 
     fn as_bytes_mut(&mut self) -> &mut [u8] {
-        let (at, size) = (ptr::from_mut(self).cast(), size_of::<Left>());
+        let (at, size) = (ptr::from_mut(self).cast(), size_of::<Letter>());
         // SAFETY: as above, and any bytes make numbers.
         unsafe { core::slice::from_raw_parts_mut(at, size) }
     }
 }
 
 // There are no gaps.
-const _: () = assert!(size_of::<Left>() == 40 + MOST_PROCESSES * 24);
+const _: () = assert!(size_of::<Letter>() == 40 + MOST_PROCESSES * 24);
 
 /// How long a start is put off that was put off for so long the last time.
 fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {
@@ -965,7 +994,7 @@ fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {
 }
 
 fn raw(pid: Pid) -> u32 {
-    pid.as_raw_nonzero().get().unsigned_abs()
+    pid.as_raw_nonzero().get() as u32
 }
 
 /// What else there is, such as a file, can always be read, or is nobody's way in.

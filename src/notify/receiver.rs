@@ -156,6 +156,7 @@ impl Receiver {
     }
 
     /// Reads what there is, and tells of each process that has said that it is ready.
+    #[inline(never)] // The buffer.
     pub(crate) fn hear(&self, is_ready: &mut dyn FnMut(u32)) {
         // The rest of a message is of no interest.
         let mut buffer = [0; 512];

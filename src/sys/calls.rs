@@ -430,6 +430,7 @@ struct Sender {
 
 /// recvmsg(fd, buffer, MSG_DONTWAIT): what was received, and from whom. The socket has SO_PASSCRED, so
 /// that there is no room for fds that come along: the kernel closes them.
+#[inline(never)]
 pub(crate) fn receive_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Message, Error> {
     let mut control = Sender {
         header: net::cmsghdr {
@@ -736,10 +737,10 @@ pub(crate) fn interface_index(name: &[u8]) -> Result<u32, Error> {
 /// What has become of a child.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Waited {
-    /// It has not ended, and is not waited for.
-    Running,
     Exited(i32),
     Killed(i32),
+    /// It has not ended, and is not waited for.
+    Running,
     /// Nobody keeps its status.
     Unknown(Error),
 }
