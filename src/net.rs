@@ -1135,7 +1135,7 @@ fn execute(
         }
     }
     let mut start = Start::new(program, &at_start, changes, slots);
-    start.in_place = in_place;
+    start.in_place(in_place);
     let done = start_with(&mut start, &told, &mut way, state.seat());
     if let (Way::Process(successor), Some(pid)) = (way, start.pid) {
         let (pidfd, channel) = (start.pidfd, start.our_end);

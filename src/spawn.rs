@@ -7,6 +7,7 @@ use core::ffi::{CStr, c_int};
 use core::fmt;
 use core::mem::{MaybeUninit, offset_of};
 use core::ptr;
+use core::slice;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use heapless::VecView;
@@ -15,7 +16,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::activation::{self, FIRST_FD, WATCHDOG_PID, decimal, split_at_byte};
+use crate::activation::{self, FIRST_FD, WATCHDOG_PID, decimal};
 use crate::changes::Changes;
 use crate::environ::{Args, Environ, value_of};
 use crate::error::{Error, Operation};
@@ -228,8 +229,6 @@ pub(crate) struct Start<'a> {
     scratch: Scratch,
     /// One of the strings is.
     too_long: bool,
-    /// It takes the place of this program.
-    pub(crate) in_place: bool,
     /// What the successor gets behind the sockets, unless it is a foreign one. Where it is only
     /// asked whether a start is possible it may be no fd.
     pub(crate) channel: c_int,
@@ -248,7 +247,7 @@ pub(crate) struct Start<'a> {
     /// The last one that is overwritten.
     highest: u32,
     /// RLIMIT_NOFILE, soft and hard.
-    limits: (u32, u32),
+    limits: [u64; 2],
     /// The first thing that speaks against it.
     found: Result<(), StartError>,
     /// Who wants to know all of them.
@@ -276,7 +275,6 @@ impl<'a> Start<'a> {
                 overflow: false,
             },
             too_long: false,
-            in_place: false,
             channel: -1,
             changes,
             program,
@@ -287,7 +285,7 @@ impl<'a> Start<'a> {
             watchdog: ptr::null(),
             last: 0,
             highest: 0,
-            limits: (0, 0),
+            limits: [0; 2],
             found: Ok(()),
             findings: None,
             pid: None,
@@ -296,6 +294,11 @@ impl<'a> Start<'a> {
             their_end: None,
             plan: Plan::EMPTY,
         }
+    }
+
+    /// It is to take the place of this program.
+    pub(crate) const fn in_place(&mut self, in_place: bool) {
+        self.plan.in_place = in_place;
     }
 
     #[inline(never)]
@@ -331,7 +334,7 @@ impl<'a> Start<'a> {
             }
             index += 1;
         }
-        self.limits = sys::fd_limits();
+        sys::fd_limits(&mut self.limits);
         self.found
     }
 
@@ -424,14 +427,12 @@ impl<'a> Start<'a> {
         if self.too_long {
             self.find(StartError::TooLarge);
         }
-        if self.highest >= self.limits.0 {
+        let [limit, _] = self.limits;
+        if u64::from(self.highest) >= limit {
             self.find(StartError::FdLimit(self.highest));
         }
-        self.plan.in_place = self.in_place;
-        self.plan.ignored = self.at_start.ignored;
-        self.plan.mask = self.at_start.mask;
-        self.plan.leads_group = changes.group && !self.in_place;
-        self.plan.namespaces = changes.namespaces;
+        self.plan.signals = *self.at_start;
+        self.plan.leads_group = changes.group;
         self.plan.missing_stdio = missing_stdio(&changes.stdio);
         true
     }
@@ -440,22 +441,32 @@ impl<'a> Start<'a> {
     fn lay_out_path(&mut self) {
         let name = self.path.to_bytes_with_nul();
         self.plan.path = self.path.as_ptr();
-        let is_name = split_at_byte(name, b'/').1.is_none();
+        let is_name = name.iter().all(|byte| *byte != b'/');
         self.plan.searches = is_name && self.changes.executable.is_none();
-        if self.plan.searches {
-            self.plan.path = self.scratch.at.cast();
-            let mut rest = Some(search_path(self.program));
-            while let Some(path) = rest {
-                let (directory, behind) = split_at_byte(path, b':');
-                self.scratch.push(directory);
-                if !directory.is_empty() {
-                    self.scratch.push(b"/");
-                }
-                self.scratch.push(name);
-                rest = behind;
-            }
-            self.scratch.push(b"\0");
+        if !self.plan.searches {
+            return;
         }
+        self.plan.path = self.scratch.at.cast();
+        let mut path = search_path(self.program).iter();
+        // An empty directory is the working directory.
+        let mut slash: &[u8] = b"";
+        loop {
+            match path.next() {
+                Some(byte) if *byte != b':' => {
+                    self.scratch.push(slice::from_ref(byte));
+                    slash = b"/";
+                }
+                end => {
+                    self.scratch.push(slash);
+                    self.scratch.push(name);
+                    slash = b"";
+                    if end.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        self.scratch.push(b"\0");
     }
 
     #[inline(never)]
@@ -480,7 +491,7 @@ impl<'a> Start<'a> {
     }
 
     fn args(&self) -> Args<'a> {
-        self.changes.args.unwrap_or(self.program.args)
+        *self.changes.args.as_ref().unwrap_or(&self.program.args)
     }
 
     /// Which fd moves where, in an order in which nothing is overwritten that is still needed: the
@@ -506,7 +517,7 @@ impl<'a> Start<'a> {
         }
         if !changes.foreign {
             self.push_place(self.channel);
-            if let (true, Some((image, _))) = (self.in_place, changes.rollback) {
+            if let (true, Some((image, _))) = (self.plan.in_place, changes.rollback) {
                 self.push_place(image.as_raw_fd());
             }
         }
@@ -519,13 +530,13 @@ impl<'a> Start<'a> {
         if !self.program.cuts_anywhere {
             self.plan.cut = self.plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
         }
-        self.plan.limit = self.limits.1.min(MAX_CLOSED_ONE_BY_ONE);
+        let [_, limit] = self.limits;
+        self.plan.limit = limit.min(MAX_CLOSED_ONE_BY_ONE) as u32;
         if self.scratch.overflow {
             return;
         }
         // SAFETY: so many have been written, of which nobody else knows.
-        let places =
-            unsafe { core::slice::from_raw_parts_mut(places, self.plan.close_from as usize) };
+        let places = unsafe { slice::from_raw_parts_mut(places, self.plan.close_from as usize) };
         self.plan.steps = self.scratch.at.cast_const().cast();
         self.plan.step_count = 0;
         fd_plan::plan(places, &mut |step| self.push_step(step));
@@ -581,13 +592,13 @@ impl<'a> Start<'a> {
         self.plan.report = AtomicU32::new(0);
         // No handler of ours may run in the child, which shares our memory.
         let mask = sys::set_signal_mask(!0);
-        if self.in_place {
-            self.plan.mask = match self.changes.foreign {
+        if self.plan.in_place {
+            self.plan.signals.mask = match self.changes.foreign {
                 // What comes from now on waits for the new program, which has this mask of the
                 // start told to it.
                 false => mask,
                 // What waits already would do what it does by default, to this program.
-                true => self.plan.mask | mask & sys::pending_signals(),
+                true => self.plan.signals.mask | mask & sys::pending_signals(),
             };
             self.plan.death_signal = sys::death_signal();
         }
@@ -596,7 +607,7 @@ impl<'a> Start<'a> {
         let pid = cloned?;
 
         let report = self.plan.report.load(Ordering::Acquire);
-        if !self.in_place {
+        if !self.plan.in_place {
             if report == EXECUTING {
                 self.pid = Some(pid);
                 return Ok(());
@@ -625,10 +636,10 @@ impl<'a> Start<'a> {
             flags |= raw::CLONE_FILES;
         }
         let cloned = 'cloned: {
-            if self.in_place {
+            if self.plan.in_place {
                 flags |= raw::CLONE_THREAD | raw::CLONE_SIGHAND | raw::CLONE_SYSVSEM;
             } else {
-                flags |= self.plan.namespaces;
+                flags |= self.changes.namespaces;
                 let args = raw::clone_args {
                     flags: u64::from(flags | raw::CLONE_PIDFD) | raw::CLONE_CLEAR_SIGHAND,
                     pidfd: &raw mut pidfd as u64,
@@ -675,7 +686,7 @@ impl<'a> Start<'a> {
         };
         let pid = cloned? as i32;
         let pid = Pid::from_raw(pid).ok_or(Error::new(Operation::Clone, Errno::CHILD))?;
-        if !self.in_place {
+        if !self.plan.in_place {
             let pidfd = if pidfd >= 0 {
                 // SAFETY: the kernel has just made it for this process.
                 above_stdio(unsafe { sys::own(pidfd) })
@@ -750,7 +761,7 @@ const WHOLE_BITMAP_WORD: u32 = 4096;
 
 /// Up to where fds are closed one by one where the kernel has no close_range (before Linux 5.9):
 /// its own ceiling for a process (fs.nr_open), as it is unless somebody raised it.
-const MAX_CLOSED_ONE_BY_ONE: u32 = 1024 * 1024;
+const MAX_CLOSED_ONE_BY_ONE: u64 = 1024 * 1024;
 
 /// Does the watchdog of systemd watch this very process?
 fn is_own_watchdog(string: &[u8]) -> bool {
@@ -810,7 +821,7 @@ pub(crate) unsafe fn arm(
     let place: *mut Plan = part(offset_of!(Later, plan)).cast();
     let scratch: *mut Word = part(offset_of!(Later, scratch)).cast();
     // SAFETY: 1. is the caller's duty.
-    let scratch = unsafe { core::slice::from_raw_parts_mut(scratch, MOST_WORDS) };
+    let scratch = unsafe { slice::from_raw_parts_mut(scratch, MOST_WORDS) };
     if !start.lay_out(scratch) {
         return Err(StartError::TooLarge);
     }
@@ -821,7 +832,7 @@ pub(crate) unsafe fn arm(
     // A crash that waits was for the program that is given up.
     plan.discarded = sys::CRASHES;
     // As they were when the program began whose place it takes.
-    plan.mask = sys::current_signal_mask();
+    plan.signals.mask = sys::current_signal_mask();
     plan.death_signal = sys::death_signal();
     // SAFETY: 1. is the caller's duty, and the plan is the thread's from here on.
     unsafe { ptr::copy_nonoverlapping(plan, place, 1) };

@@ -11,7 +11,7 @@ use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::program::KEPT;
+use crate::program::{AtStart, KEPT};
 use crate::sys::{self, Errno, Error, Operation, SigSet};
 
 /// In the report, in place of an error: all is done but the execve.
@@ -47,15 +47,12 @@ pub(super) struct Plan {
     pub(super) missing_stdio: u32,
     /// Signals that are none of the successor's, and do not wait for it.
     pub(super) discarded: SigSet,
-    /// Which of [`KEPT`] are ignored, a bit for each.
-    pub(super) ignored: u8,
     /// It gets a process group of its own, and the terminal.
     pub(super) leads_group: bool,
-    /// Those that the clone makes (CLONE_NEWPID), for the parent.
-    pub(super) namespaces: u32,
     /// Of a process that is replaced in place: what it gets at its parent's end, or 0.
     pub(super) death_signal: c_int,
-    pub(super) mask: SigSet,
+    /// What its signals are to be like.
+    pub(super) signals: AtStart,
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
     pub(super) path: *const c_char,
@@ -80,11 +77,12 @@ impl Plan {
         executable: 0,
         missing_stdio: 0,
         discarded: 0,
-        ignored: 0,
         leads_group: false,
-        namespaces: 0,
         death_signal: 0,
-        mask: 0,
+        signals: AtStart {
+            mask: 0,
+            ignored: 0,
+        },
         pids: [ptr::null_mut(); 3],
         path: ptr::null(),
         searches: false,
@@ -288,43 +286,32 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
     // SAFETY: the table is this process' own, in which nobody owns anything.
     unsafe { close_from(plan.close_from, plan.limit) };
 
-    if plan.leads_group {
+    if plan.leads_group && !plan.in_place {
         sys::lead_group()?;
         // Where it is no terminal, or not this session's, there is nothing to have. SIGTTOU, which
         // is what a process in the background gets for it, is blocked.
         let _ = sys::set_foreground(0, sys::getpid());
     }
 
-    let mut mask = plan.mask;
+    let mask = settle_handlers(plan);
     if plan.in_place {
         if plan.death_signal != 0 {
             sys::set_death_signal(plan.death_signal);
         }
-        // Handlers are everybody's, and end by themselves.
-        mask = mask_in_place(plan);
     } else {
-        if !plan.handlers_cleared {
-            for signal in 1..=sys::SIGNALS {
-                // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
-                if sys::disposition(signal) == sys::Disposition::Handled {
-                    // SAFETY: the handlers are for the parent.
-                    let _ = unsafe { sys::set_disposition(signal, false) };
-                }
-            }
-        }
-        let mut ignored = plan.ignored;
-        for signal in KEPT {
+        let mut ignored = plan.signals.ignored;
+        for signal in &KEPT {
             let ignore = ignored & 1 != 0;
             ignored >>= 1;
-            // SAFETY: as above.
-            unsafe { sys::set_disposition(signal, ignore)? };
+            // SAFETY: the dispositions are this process' own.
+            unsafe { sys::set_disposition(*signal, ignore)? };
         }
     }
 
     let pid = sys::getpid();
-    for digits in plan.pids {
+    for digits in &plan.pids {
         // SAFETY: there is room for a pid and a NUL, by 1.
-        unsafe { write_decimal(digits, pid) };
+        unsafe { write_decimal(*digits, pid) };
     }
 
     if plan.discarded != 0 {
@@ -352,15 +339,30 @@ unsafe fn close_from(first: u32, limit: u32) {
     }
 }
 
-/// Where no handler may run on the small stack, nor may a signal that has one be lost or do what it
-/// does by default. Those of a crash do not come by themselves, and blocked they would be nobody's
-/// to handle in the successor either.
-fn mask_in_place(plan: &Plan) -> SigSet {
-    let mut mask = plan.mask;
-    for signal in 1..=sys::SIGNALS {
-        let bit = sys::set_of(&[signal]) & !sys::CRASHES;
-        if bit != 0 && sys::disposition(signal) == sys::Disposition::Handled {
+/// Sees to it that no handler runs on the small stack: the mask with which that is so.
+///
+/// In a process of its own there are none any more. In place they are everybody's, and end by
+/// themselves; a signal that has one must neither be lost nor do what it does by default, and is
+/// blocked. Those of a crash do not come by themselves, and blocked they would be nobody's to handle
+/// in the successor either.
+#[inline(never)]
+fn settle_handlers(plan: &Plan) -> SigSet {
+    let mut mask = plan.signals.mask;
+    if plan.handlers_cleared {
+        return mask;
+    }
+    for number in 0..sys::SIGNALS {
+        let (signal, bit) = (number + 1, 1 << number);
+        let is_crash = bit & sys::CRASHES != 0;
+        if plan.in_place && is_crash || sys::disposition(signal) != sys::Disposition::Handled {
+            continue;
+        }
+        if plan.in_place {
             mask |= bit;
+        } else {
+            // SIGKILL and SIGSTOP cannot be changed, and an ignored signal stays ignored.
+            // SAFETY: the handlers are for the parent.
+            let _ = unsafe { sys::set_disposition(signal, false) };
         }
     }
     mask
@@ -375,7 +377,7 @@ fn mask_in_place(plan: &Plan) -> SigSet {
 pub(super) unsafe fn go_on(plan: *const Plan) -> ! {
     // SAFETY: 1. is the caller's duty; nobody writes to the plan.
     let plan = unsafe { &*plan };
-    sys::set_signal_mask(mask_in_place(plan) | sys::CRASHES);
+    sys::set_signal_mask(settle_handlers(plan) | sys::CRASHES);
     // SAFETY: 1. is the caller's duty.
     let error = unsafe { execute(plan) };
     plan.report.store(error.to_word(), Ordering::Release);

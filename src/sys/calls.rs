@@ -901,15 +901,13 @@ const PPOLL: u32 = raw::__NR_ppoll_time64;
 
 /// prlimit64(0, RLIMIT_NOFILE): the first fd number that cannot be had, and to where that can be
 /// raised, or was lowered from.
-pub(crate) fn fd_limits() -> (u32, u32) {
+pub(crate) fn fd_limits(limits: &mut [u64; 2]) {
     let what = what(Operation::Fcntl, raw::__NR_prlimit64);
-    let mut limit = [u64::MAX; 2];
-    let at = &raw mut limit as usize;
-    // SAFETY: the limit is writable, and none is set. Where it is refused, there is none.
+    // Where it is refused, there is none.
+    *limits = [u64::MAX; 2];
+    let at = limits.as_mut_ptr() as usize;
+    // SAFETY: the limit is writable, and none is set.
     let _ = unsafe { run(what, 0, [raw::RLIMIT_NOFILE as usize, 0, at]) };
-    let most = u64::from(u32::MAX);
-    let [soft, hard] = limit;
-    (soft.min(most) as u32, hard.min(most) as u32)
 }
 
 /// read(fd, info): one signal of a signalfd.
