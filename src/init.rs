@@ -32,10 +32,12 @@ pub fn reap() -> Result<Option<(Pid, Exit)>, Error> {
         Err(error) if error.is(Errno::CHILD) => return Ok(None),
         waited => waited?,
     };
-    let exit = match waited {
-        Waited::Exited(status) => Exit::Exited(status),
-        Waited::Killed(signal) => Exit::Killed(signal),
-        Waited::Running | Waited::Unknown(_) => return Ok(None),
+    let exit = if let Waited::Exited(status) = waited {
+        Exit::Exited(status)
+    } else if let Waited::Killed(signal) = waited {
+        Exit::Killed(signal)
+    } else {
+        return Ok(None);
     };
     Ok(Pid::from_raw(pid as i32).map(|pid| (pid, exit)))
 }

@@ -251,9 +251,19 @@ impl NetView {
         address: impl AsRef<[u8]>,
         options: &ListenOptions<'_>,
     ) -> Result<Handle, ListenError> {
-        let network = Network::parse(network.as_ref())?;
+        self.listen_at(network.as_ref(), address.as_ref(), options)
+    }
+
+    #[inline(never)] // The parsed address would lie in the frame of the caller.
+    fn listen_at(
+        &mut self,
+        network: &[u8],
+        address: &[u8],
+        options: &ListenOptions<'_>,
+    ) -> Result<Handle, ListenError> {
+        let network = Network::parse(network)?;
         let mut parsed = Address::NONE;
-        parsed.read(network, address.as_ref())?;
+        parsed.read(network, address)?;
         self.obtain(network, &mut parsed, options)
     }
 
@@ -926,7 +936,6 @@ impl NetView {
     }
 
     /// The inherited socket that is asked for, or a new one.
-    #[inline(never)]
     fn obtain(
         &mut self,
         network: Network,
