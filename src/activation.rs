@@ -99,30 +99,23 @@ impl<'a> Activation<'a> {
             Some(value) => {
                 let pid = decimal(value, i32::MAX as u64)
                     .and_then(|pid| if pid == 0 { Err(0) } else { Ok(pid) })
-                    .map_err(|at| VariableError {
-                        name: "LISTEN_PID",
-                        at,
-                    })?;
+                    .map_err(|at| VariableError::new(Variable::ListenPid, at))?;
                 if pid != u64::from(reader.pid) {
                     return Ok(Activation::default());
                 }
             }
         }
         if let Some(value) = environ.var(LISTEN_PIDFDID) {
-            let inode = decimal(value, u64::MAX).map_err(|at| VariableError {
-                name: "LISTEN_PIDFDID",
-                at,
-            })?;
+            let inode = decimal(value, u64::MAX)
+                .map_err(|at| VariableError::new(Variable::ListenPidfdid, at))?;
             if reader.pidfd_inode.is_some_and(|own| own != inode) {
                 return Ok(Activation::default());
             }
         }
         let count = match environ.var(LISTEN_FDS) {
             None | Some(b"") => 0,
-            Some(value) => decimal(value, u64::from(u32::MAX)).map_err(|at| VariableError {
-                name: "LISTEN_FDS",
-                at,
-            })?,
+            Some(value) => decimal(value, u64::from(u32::MAX))
+                .map_err(|at| VariableError::new(Variable::ListenFds, at))?,
         };
         let names = environ.var(LISTEN_FDNAMES);
         Ok(Activation {
@@ -232,29 +225,25 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), usize> {
     }
 }
 
-/// Decimal digits up to `max`, leading zeros included; else the byte at which it is none.
-pub(crate) fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
+/// `decimal(digits, max)` — a number up to `max` in decimal digits, leading zeros included, as the
+/// variables have it: neither sign nor spaces.
+///
+/// # Errors
+///
+/// The byte at which it is none. One of more than 20 digits is none even if they begin with zeros: it was
+/// not written by a program that counts.
+pub fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
     if digits.is_empty() {
         return Err(0);
     }
-    // A number of more digits than any has is an error even if they begin with zeros: a count
-    // like that was not written by a program that counts.
-    if digits.len() > 20 {
-        return Err(20);
-    }
     let mut value: u64 = 0;
     for (at, byte) in digits.iter().enumerate() {
-        if !byte.is_ascii_digit() {
-            return Err(at);
-        }
-        let digit = u64::from(byte.wrapping_sub(b'0'));
-        value = match value
-            .checked_mul(10)
-            .and_then(|tens| tens.checked_add(digit))
-        {
-            Some(value) if value <= max => value,
+        let digit = byte.wrapping_sub(b'0');
+        let tens = value.checked_mul(10);
+        match tens.and_then(|tens| tens.checked_add(digit.into())) {
+            Some(next) if digit < 10 && next <= max && at < 20 => value = next,
             _ => return Err(at),
-        };
+        }
     }
     Ok(value)
 }
@@ -277,31 +266,71 @@ pub(crate) fn write_decimal(buffer: &mut [u8; 10], number: u32) -> &[u8] {
 /// A variable of the environment that is there and cannot be understood.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VariableError {
-    name: &'static str,
-    at: usize,
+    variable: Variable,
+    // Not a usize, so that an error fits into a register, and a result with it.
+    at: u32,
 }
 
 impl VariableError {
-    pub(crate) const fn new(name: &'static str, at: usize) -> VariableError {
-        VariableError { name, at }
+    pub(crate) const fn new(variable: Variable, at: usize) -> VariableError {
+        let at = at as u32;
+        VariableError { variable, at }
     }
 
     /// Which variable.
+    pub const fn variable(&self) -> Variable {
+        self.variable
+    }
+
+    /// Its name.
     pub const fn name(&self) -> &'static str {
-        self.name
+        self.variable.as_str()
     }
 
     /// At which byte of its value.
     pub const fn at(&self) -> usize {
-        self.at
+        self.at as usize
+    }
+}
+
+/// The variables that can say something that is not legible.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Variable {
+    /// `LISTEN_PID`
+    ListenPid,
+    /// `LISTEN_PIDFDID`
+    ListenPidfdid,
+    /// `LISTEN_FDS`
+    ListenFds,
+    /// `WATCHDOG_USEC`
+    WatchdogUsec,
+    /// `WATCHDOG_PID`
+    WatchdogPid,
+    /// `NOTIFY_SOCKET`
+    NotifySocket,
+}
+
+impl Variable {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Variable::ListenPid => "LISTEN_PID",
+            Variable::ListenPidfdid => "LISTEN_PIDFDID",
+            Variable::ListenFds => "LISTEN_FDS",
+            Variable::WatchdogUsec => "WATCHDOG_USEC",
+            Variable::WatchdogPid => "WATCHDOG_PID",
+            Variable::NotifySocket => "NOTIFY_SOCKET",
+        }
     }
 }
 
 impl fmt::Display for VariableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)?;
-        f.write_str(match self.name {
-            "NOTIFY_SOCKET" => " is not an address, at byte ",
+        f.write_str(self.name())?;
+        f.write_str(match self.variable {
+            Variable::NotifySocket => " is not an address, at byte ",
             _ => " is not a number in range, at byte ",
         })?;
         fmt::Display::fmt(&self.at, f)

@@ -20,7 +20,7 @@ use linux_raw_sys::net::{SO_ERROR, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
-use crate::activation::{VariableError, split_at_byte};
+use crate::activation::{Variable, VariableError, split_at_byte};
 use crate::addr::{Address, Network};
 use crate::environ::Environ;
 use crate::error::{Error, Operation};
@@ -83,7 +83,7 @@ impl Notify {
             None => Ok(None),
             Some(text) => match parse(text) {
                 Ok(notify) => Ok(Some(notify)),
-                Err(at) => Err(VariableError::new("NOTIFY_SOCKET", at)),
+                Err(at) => Err(VariableError::new(Variable::NotifySocket, at)),
             },
         }
     }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::activation::{VariableError, WATCHDOG_PID, decimal};
+use crate::activation::{Variable, VariableError, WATCHDOG_PID, decimal};
 use crate::environ::Environ;
 use crate::sys;
 use crate::time::Deadline;
@@ -44,15 +44,15 @@ impl Watchdog {
             return Ok(None);
         };
         let timeout_us = match decimal(text, u64::MAX - 1) {
-            Ok(0) => return Err(VariableError::new("WATCHDOG_USEC", 0)),
+            Ok(0) => return Err(VariableError::new(Variable::WatchdogUsec, 0)),
             Ok(timeout) => timeout,
-            Err(at) => return Err(VariableError::new("WATCHDOG_USEC", at)),
+            Err(at) => return Err(VariableError::new(Variable::WatchdogUsec, at)),
         };
         if let Some(text) = environ.var(WATCHDOG_PID) {
             match decimal(text, i32::MAX as u64) {
                 Ok(pid) if pid == u64::from(sys::getpid()) => {}
                 Ok(_) => return Ok(None),
-                Err(at) => return Err(VariableError::new("WATCHDOG_PID", at)),
+                Err(at) => return Err(VariableError::new(Variable::WatchdogPid, at)),
             }
         }
         let mut watchdog = Watchdog {

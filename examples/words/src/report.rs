@@ -106,20 +106,23 @@ impl From<Error> for Why {
 
 impl From<InheritError> for Why {
     fn from(error: InheritError) -> Why {
-        match error {
-            InheritError::Failed(error) => error.into(),
-            InheritError::Variable(error) => error.into(),
-            InheritError::BadFd { fd, .. } => Why::new(Words::BadFd, fd.unsigned_abs()),
-            InheritError::TooMany { count, .. } => Why::new(Words::TooMany, count),
-            _ => Why::new(Words::Names, 0),
-        }
+        let (words, number) = match error {
+            InheritError::Variable(error) => return error.into(),
+            InheritError::BadFd { fd, .. } => (Words::BadFd, fd as u32),
+            InheritError::TooMany { count, .. } => (Words::TooMany, count),
+            InheritError::NameCount { names, .. } => (Words::Names, names),
+            InheritError::LongName { index } => (Words::Names, index),
+            InheritError::Failed(error) => return error.into(),
+            _ => (Words::Names, 0),
+        };
+        Why::new(words, number)
     }
 }
 
 impl From<VariableError> for Why {
     fn from(error: VariableError) -> Why {
-        let name = VARIABLES.place_of(error.name().as_bytes());
-        Why::new(Words::Variable, (name << 16 | error.at()) as u32)
+        let variable = (error.variable() as u32) << 16;
+        Why::new(Words::Variable, variable | error.at() as u32)
     }
 }
 

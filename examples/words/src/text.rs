@@ -1,5 +1,6 @@
 //! Pure. Text in a buffer of fixed size, numbers in text, lists of words.
 
+use gracenet::activation;
 use heapless::Vec;
 
 /// The longest text: a line of the log, an answer.
@@ -105,17 +106,8 @@ impl Default for Text {
 /// `decimal(text)` — The number that is written there in decimal digits and
 /// nothing else.
 #[must_use]
-#[inline(never)]
 pub fn decimal(text: &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number.checked_mul(10)?.checked_add(digit.into())?;
-    }
-    (!text.is_empty()).then_some(number)
+    activation::decimal(text, u64::MAX).ok()
 }
 
 /// Words with commas between them.
