@@ -88,10 +88,10 @@ impl Network {
     pub fn parse(name: &[u8]) -> Result<Self, AddressError> {
         // A match on the names would be compiled into compares byte by byte.
         let mut names = NAMES.as_bytes();
-        for network in Self::ALL {
+        for network in &Self::ALL {
             let (first, behind) = split_at_byte(names, b' ');
             if first == name {
-                return Ok(network);
+                return Ok(*network);
             }
             names = behind.unwrap_or_default();
         }
@@ -196,9 +196,11 @@ const V6: usize = 8;
 const SCOPE: usize = 24;
 const V6_LEN: u32 = 28;
 const PATH: usize = 2;
+const SUN_PATH: usize = ROOM - PATH;
 
-/// The name of an interface, as a `struct ifreq` begins with it.
+/// A `struct ifreq`, which begins with the name of an interface.
 const INTERFACE: usize = 28;
+pub(crate) type InterfaceRequest = [u8; 40];
 
 impl Address {
     /// The address of a unix socket that is bound to none. As one to bind to, it has the kernel
@@ -396,7 +398,7 @@ impl Address {
     ///
     /// It has up to 107 bytes, or 108 when the kernel returned it.
     pub fn as_path(&self) -> Option<&[u8]> {
-        self.c_path().map(until_nul)
+        self.c_path().map(|path| until_nul(path))
     }
 
     /// `address.as_abstract_name()` — The abstract name; `None` if it is something else.
@@ -463,23 +465,30 @@ impl Address {
         self.set::<2>(PORT, other.at(PORT));
     }
 
-    /// The zone by its number, instead of its name.
-    pub(crate) fn set_zone(&mut self, index: u32) {
-        self.set(INTERFACE, [0; IFNAMSIZ]);
-        self.set(SCOPE, index.to_ne_bytes());
+    /// The interface that is named, for the kernel to write its number behind the name.
+    pub(crate) fn interface_request(&mut self) -> Option<&mut InterfaceRequest> {
+        let is_v6 = self.family() == AF_INET6;
+        let request = self.bytes.get_mut(INTERFACE..)?.first_chunk_mut()?;
+        (is_v6 && *request.first()? != 0).then_some(request)
     }
 
-    /// No zone where the kernel keeps none: it has zones only for link-local addresses, and for
-    /// multicast within the interface or the link.
-    pub(crate) fn drop_zone(&mut self) {
+    /// The zone by its number, instead of its name; but none where the kernel keeps none, which is
+    /// elsewhere than in link-local addresses, and multicast within the interface or the link.
+    pub(crate) fn set_zone(&mut self, mut index: u32) {
         let keeps = match self.at(V6) {
             [0xfe, second] => second & 0xc0 == 0x80,
             [0xff, second] => matches!(second & 0xf, 1 | 2),
             _ => false,
         };
-        if !keeps && self.family() == AF_INET6 {
-            self.set_zone(0);
+        if !keeps {
+            index = 0;
         }
+        self.set(SCOPE, index.to_ne_bytes());
+        self.set(INTERFACE, [0; size_of::<InterfaceRequest>()]);
+    }
+
+    pub(crate) fn scope(&self) -> u32 {
+        u32::from_ne_bytes(self.at(SCOPE))
     }
 
     /// Turns all addresses of one family into all addresses of the other, the port stays: whether it
@@ -503,31 +512,27 @@ impl Address {
         self.len = len;
     }
 
-    /// The path of a unix socket that has one, with its NUL.
-    pub(crate) fn c_path(&self) -> Option<&[u8]> {
-        self.path_or_name()
-            .filter(|path| !matches!(path, [] | [0, ..]))
+    /// The path of a unix socket that has one, and NULs behind it.
+    pub(crate) fn c_path(&self) -> Option<&[u8; SUN_PATH]> {
+        let path = self.bytes.last_chunk::<SUN_PATH>()?;
+        let is_path = self.family() == AF_UNIX && path.first() != Some(&0);
+        is_path.then_some(path)
     }
 
-    /// Of a unix socket with a path: the directory that it is in.
-    pub(crate) fn folder(&self) -> Self {
-        let mut folder = *self;
+    /// Makes of a path the directory that it is in.
+    pub(crate) fn cut_to_folder(&mut self) {
         let mut end = ROOM;
-        while let Some(last) = folder.bytes.get_mut(end.wrapping_sub(1)) {
+        while let Some(last) = self.bytes.get_mut(end.wrapping_sub(1)) {
             if end == PATH {
-                // Room for it and a NUL: the path is not empty, and has a NUL behind it.
-                folder.set(PATH, [b'.']);
-                end = PATH + 1;
-                break;
+                // The path is not empty, and has a NUL behind it.
+                return self.set(PATH, [b'.']);
             }
             if *last == b'/' {
-                break;
+                return;
             }
             *last = 0;
             end = end.wrapping_sub(1);
         }
-        folder.len = end.wrapping_add(1) as u32;
-        folder
     }
 
     /// The bytes of a unix socket's address behind the family.
@@ -1248,8 +1253,12 @@ mod tests {
         assert_eq!(address.to_string(), "[fe80::1%eth0]:80");
         assert_eq!(address.as_bytes(), parse("[fe80::1]:80").as_bytes());
         assert_ne!(address, parse("[fe80::1]:80"));
+        let request = address.interface_request().unwrap();
+        assert_eq!(request[..5], *b"eth0\0");
+        request[16..20].fill(7);
         address.set_zone(7);
         assert_eq!(address, parse("[fe80::1%7]:80"));
+        assert_eq!(address.interface_request(), None);
         for (text, keeps) in [
             ("[fe80::1%7]:80", true),
             ("[febf::1%7]:80", true),
@@ -1258,16 +1267,10 @@ mod tests {
             ("[ff05::1%7]:80", false),
             ("[fec0::1%7]:80", false),
             ("[::1%7]:80", false),
-            ("[::1%eth0]:80", false),
         ] {
             let mut address = parse(text);
-            address.drop_zone();
+            address.set_zone(7);
             assert_eq!(address == parse(text), keeps, "{text}");
-        }
-        for text in ["254.128.0.1:80", "[fe80::1]:80"] {
-            let mut address = parse(text);
-            address.drop_zone();
-            assert_eq!(address, parse(text));
         }
     }
 

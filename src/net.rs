@@ -28,9 +28,9 @@ use crate::ready::{self, Exit, Predecessor, Successor, Told};
 use crate::rollback::Guard;
 use crate::seat;
 use crate::slot::{Name, Slot};
-use crate::socket::{self, Identity, Kind, ListenError, ListenOptions, NameError, Readiness};
+use crate::socket::{self, Kind, ListenError, ListenOptions, NameError, Readiness, identity};
 use crate::spawn::{self, Start, StartError};
-use crate::sys;
+use crate::sys::{self, FileId};
 use crate::time::Deadline;
 
 /// A table of up to `N` sockets, and of other fds, that successors get.
@@ -520,9 +520,10 @@ impl NetView {
     pub fn close_and_unlink(&mut self, handle: Handle) -> Result<(), Error> {
         let slot = self.slot(handle, Operation::Close)?;
         let mut removed = Ok(());
-        if let (Some(made), Ok(Some(address))) = (slot.path, socket::local_address(slot.as_fd())) {
-            let path = address.c_path();
-            removed = path.map_or(Ok(()), |path| socket::unlink_own(made, path));
+        if slot.path != FileId::NONE {
+            if let Ok(Some(address)) = socket::local_address(slot.as_fd()) {
+                removed = socket::unlink_own(slot.path, &address);
+            }
         }
         self.close(handle)?;
         removed
@@ -922,7 +923,7 @@ impl NetView {
 
     /// Where [`room`](Self::room) has been found.
     #[inline(never)]
-    fn push(&mut self, fd: OwnedFd, identity: Identity, name: &[u8]) -> Option<&mut Slot> {
+    fn push(&mut self, fd: OwnedFd, identity: FileId, name: &[u8]) -> Option<&mut Slot> {
         let Table { state, slots, .. } = &mut self.0;
         if state.seat().is_none() {
             state.seat = seat::take();
@@ -955,12 +956,13 @@ impl NetView {
             return Ok(handle);
         }
         self.room()?;
-        let fresh = socket::make(&request, options)?;
-        let identity = Identity::of(sys::lend(&fresh.fd))?;
+        let mut path = FileId::NONE;
+        let fd = socket::make(&request, options, &mut path)?;
+        let identity = identity(sys::lend(&fd)).known()?;
         let name = options.name.unwrap_or(UNNAMED.as_bytes());
-        let slot = self.push(fresh.fd, identity, name);
+        let slot = self.push(fd, identity, name);
         let slot = slot.ok_or(ListenError::Full(0))?;
-        slot.path = fresh.path;
+        slot.path = path;
         Ok(Handle(slot.id))
     }
 
@@ -1088,7 +1090,7 @@ impl NetView {
             // SAFETY: open, as F_SETFD has shown, and no one else's by 1.
             let fd = unsafe { sys::own(fd as RawFd) };
             // One that cannot say what it is, is never passed on: it matches nothing.
-            let identity = Identity::of(sys::lend(&fd)).unwrap_or(Identity::UNKNOWN);
+            let identity = identity(sys::lend(&fd)).known().unwrap_or(FileId::NONE);
             if let Some(slot) = self.push(fd, identity, names.next().unwrap_or_default()) {
                 slot.inherited = true;
                 slot.claimed = false;
@@ -1195,8 +1197,8 @@ fn set_cloexec(fd: RawFd) -> Result<(), Error> {
 
 /// What [`insert`](NetView::insert) does to an fd: a copy of it with a lower number, if there is
 /// one or it must have one, and which file it is.
-fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, Identity), Error> {
-    let identity = Identity::of(sys::lend(fd))?;
+fn take_in(fd: &OwnedFd) -> Result<(Option<OwnedFd>, FileId), Error> {
+    let identity = identity(sys::lend(fd)).known()?;
     match sys::duplicate(sys::lend(fd), FIRST_FD) {
         Ok(copy) if fd.as_raw_fd() < FIRST_FD || copy.as_raw_fd() < fd.as_raw_fd() => {
             Ok((Some(copy), identity))

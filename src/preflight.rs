@@ -200,7 +200,7 @@ impl File {
     fn may_execute(&self) -> bool {
         let file = sys::lend(&self.fd);
         let refused = matches!(sys::check_executable(file), Err(error) if error.is(Errno::ACCESS));
-        !refused && sys::file(file).is_ok_and(|file| file.is_regular())
+        !refused && sys::file(file).is_regular()
     }
 
     /// Whether it could be opened to be executed.

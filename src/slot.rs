@@ -8,7 +8,7 @@ use heapless::Vec;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use crate::activation::NAME_MAX;
-use crate::socket::Identity;
+use crate::socket::identity;
 use crate::sys::{self, FileId};
 
 /// Under which name a socket was passed, or will be: bytes as they are, up to 255.
@@ -52,17 +52,17 @@ impl PartialEq<str> for Name {
 pub(crate) struct Slot {
     pub(crate) id: u32,
     fd: ManuallyDrop<OwnedFd>,
-    pub(crate) identity: Identity,
+    pub(crate) identity: FileId,
     pub(crate) name: Name,
     pub(crate) inherited: bool,
     pub(crate) claimed: bool,
     /// The path that this process bound, if it did.
-    pub(crate) path: Option<FileId>,
+    pub(crate) path: FileId,
 }
 
 impl Slot {
     /// One that was made here, without a name.
-    pub(crate) const fn new(id: u32, fd: OwnedFd, identity: Identity) -> Slot {
+    pub(crate) const fn new(id: u32, fd: OwnedFd, identity: FileId) -> Slot {
         Slot {
             id,
             fd: ManuallyDrop::new(fd),
@@ -70,7 +70,7 @@ impl Slot {
             name: Name(Vec::new()),
             inherited: false,
             claimed: true,
-            path: None,
+            path: FileId::NONE,
         }
     }
 
@@ -84,13 +84,13 @@ impl Slot {
 
     /// The fd is another's from now on, and stays open.
     pub(crate) fn give_up(&mut self) {
-        self.identity = Identity::UNKNOWN;
+        self.identity = FileId::NONE;
     }
 
     /// Whether the fd is still what was put here. It was closed behind the table's back if not,
     /// and its number may be another's.
     pub(crate) fn is_intact(&self) -> bool {
-        Identity::of(self.as_fd()) == Ok(self.identity)
+        identity(self.as_fd()) == self.identity
     }
 }
 

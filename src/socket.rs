@@ -196,40 +196,28 @@ pub enum Kind {
     Other,
 }
 
-/// Which file or which socket an fd refers to, whatever its number.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Identity(FileId);
-
-impl Identity {
-    /// That of nothing: the kernel gives no cookie 0.
-    pub(crate) const UNKNOWN: Identity = Identity(FileId::of_socket(0));
-
-    /// Asks the kernel. SO_COOKIE is unique among the sockets of a machine for as long as it runs
-    /// (Linux 4.12).
-    #[inline(never)]
-    pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Identity, Error> {
-        match sys::cookie(fd) {
-            Ok(cookie) => Ok(Identity(FileId::of_socket(cookie))),
-            // No socket, or not to be asked (O_PATH). One that is closed says so again.
-            Err(_) => sys::file(fd).map(Identity),
-        }
+/// Which file or which socket an fd refers to, whatever its number. SO_COOKIE is unique among the
+/// sockets of a machine for as long as it runs (Linux 4.12).
+#[inline(never)]
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> FileId {
+    match sys::cookie(fd) {
+        Ok(cookie) => FileId::of_socket(cookie),
+        // No socket, or not to be asked (O_PATH). One that is closed says so again.
+        Err(_) => sys::file(fd),
     }
 }
 
-/// Removes `path` if it is still `made`. That it is another, or gone, is no error.
-pub(crate) fn unlink_own(made: FileId, path: &[u8]) -> Result<(), Error> {
-    match sys::file_named(path) {
-        Ok(found) if found == made => sys::unlink(path),
-        Ok(_) => Ok(()),
-        Err(error) if error.is(Errno::NOENT) => Ok(()),
-        Err(error) => Err(error),
+/// Removes the path of an address if it is still `made`. That it is another, or gone, is no error.
+#[inline(never)]
+pub(crate) fn unlink_own(made: FileId, address: &Address) -> Result<(), Error> {
+    let found = sys::file_named(address);
+    if found == made {
+        return sys::unlink(address);
     }
-}
-
-/// A new socket, and the path that it made.
-pub(crate) struct Fresh {
-    pub(crate) fd: OwnedFd,
-    pub(crate) path: Option<FileId>,
+    match found.known() {
+        Err(error) if !error.is(Errno::NOENT) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// `fd` under a number from 3 up: 0, 1 and 2 are the standard streams of a successor even where
@@ -245,137 +233,141 @@ pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
 /// Interfaces by number instead of by name, and none where the kernel keeps none.
 #[inline(never)]
 pub(crate) fn resolve_zone(address: &mut Address) -> Result<(), Error> {
-    if let Some(name) = address.interface() {
-        let index = sys::interface_index(name)?;
+    if address.family() == AF_INET6 {
+        let mut index = address.scope();
+        if let Some(request) = address.interface_request() {
+            index = sys::interface_index(request)?;
+        }
         address.set_zone(index);
     }
-    address.drop_zone();
     Ok(())
 }
 
-/// Makes, binds and, where that applies, listens.
-#[inline(never)]
-pub(crate) fn make(request: &Request<'_>, options: &ListenOptions<'_>) -> Result<Fresh, Error> {
-    let error = match make_at(request.network, request.address, options) {
-        Ok(fresh) => return Ok(fresh),
-        Err(error) => error,
-    };
-    // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
-    let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
-    let mut v4 = *request.address;
-    let is_v6 = v4.family() == AF_INET6;
-    if !unavailable || request.network.is_v6_only() || !is_v6 || !v4.turn_wildcard() {
-        return Err(error);
+/// Makes, binds and, where that applies, listens; which path it made is written to `made`.
+pub(crate) fn make(
+    request: &Request<'_>,
+    options: &ListenOptions<'_>,
+    made: &mut FileId,
+) -> Result<OwnedFd, Error> {
+    let mut address = *request.address;
+    loop {
+        let error = match make_at(request.network, &address, options, made) {
+            Err(error) => error,
+            made => return made,
+        };
+        // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
+        let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
+        let may_turn = unavailable && address.family() == AF_INET6;
+        if !may_turn || request.network.is_v6_only() || !address.turn_wildcard() {
+            return Err(error);
+        }
     }
-    make_at(request.network, &v4, options)
 }
 
 fn make_at(
     network: Network,
     address: &Address,
     options: &ListenOptions<'_>,
-) -> Result<Fresh, Error> {
-    let family = u32::from(address.family());
+    made: &mut FileId,
+) -> Result<OwnedFd, Error> {
     let mut style = network.socket_type();
     if options.nonblocking == Some(true) {
         style |= O_NONBLOCK;
     }
-    let socket = above_stdio(sys::socket(family, style)?)?;
+    let socket = above_stdio(sys::socket(address.family().into(), style)?)?;
     let fd = sys::lend(&socket);
-    if network.is_tcp() {
-        sys::turn_on(fd, net::SO_REUSEADDR)?;
-    }
-    if options.reuse_port && family != net::AF_UNIX {
-        sys::turn_on(fd, net::SO_REUSEPORT)?;
-    }
-    if family == net::AF_INET6 {
-        // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
-        sys::set_v6only(fd, network.is_v6_only())?;
-    }
-    let backlog = (!network.is_datagram()).then_some(options.backlog);
-    let path = match address.c_path() {
-        Some(path) => Some(bind_path(fd, address, path, style, backlog, options)?),
-        None => {
-            sys::bind(fd, address)?;
-            listen(fd, backlog)?;
-            None
+    let place = Place {
+        fd,
+        network,
+        address,
+        options,
+    };
+    place.take(made)?;
+    Ok(socket)
+}
+
+/// A new socket, and where it is to be bound.
+struct Place<'a> {
+    fd: BorrowedFd<'a>,
+    network: Network,
+    address: &'a Address,
+    options: &'a ListenOptions<'a>,
+}
+
+impl Place<'_> {
+    #[inline(never)]
+    fn take(&self, made: &mut FileId) -> Result<(), Error> {
+        let options = self.options;
+        if self.network.is_tcp() {
+            sys::turn_on(self.fd, net::SO_REUSEADDR)?;
         }
-    };
-    Ok(Fresh { fd: socket, path })
-}
-
-fn listen(fd: BorrowedFd<'_>, backlog: Option<i32>) -> Result<(), Error> {
-    match backlog {
-        Some(backlog) => sys::listen(fd, backlog),
-        None => Ok(()),
+        if options.reuse_port && !self.network.is_unix() {
+            sys::turn_on(self.fd, net::SO_REUSEPORT)?;
+        }
+        if self.address.family() == AF_INET6 {
+            // Said in both cases: the default is the machine's (net.ipv6.bindv6only).
+            sys::set_v6only(self.fd, self.network.is_v6_only())?;
+        }
+        if self.address.c_path().is_none() {
+            sys::bind(self.fd, self.address)?;
+            return self.listen();
+        }
+        if let Some(mode) = options.mode {
+            // Before bind, which makes the path with the mode of the socket.
+            sys::set_mode(self.fd, mode)?;
+        }
+        // Held until this one listens, as the next could take it for stale before.
+        let lock = match options.replace_stale {
+            true => lock_directory(self.address).ok(),
+            false => None,
+        };
+        let mut taken = self.take_path(made);
+        let in_use = Err(Error::new(Operation::Bind, Errno::ADDRINUSE));
+        if taken == in_use && lock.is_some() && self.remove_stale().is_ok() {
+            taken = self.take_path(made);
+        }
+        taken
     }
-}
 
-/// bind and listen where that makes a path: which it is.
-fn bind_path(
-    fd: BorrowedFd<'_>,
-    address: &Address,
-    path: &[u8],
-    style: u32,
-    backlog: Option<i32>,
-    options: &ListenOptions<'_>,
-) -> Result<FileId, Error> {
-    if let Some(mode) = options.mode {
-        // Before bind, which makes the path with the mode of the socket.
-        sys::set_mode(fd, mode)?;
+    fn listen(&self) -> Result<(), Error> {
+        if self.network.is_datagram() {
+            return Ok(());
+        }
+        sys::listen(self.fd, self.options.backlog)
     }
-    // Held until this one listens, as the next could take it for stale before.
-    let lock = match options.replace_stale {
-        true => lock_directory(address),
-        false => None,
-    };
-    let bound = bind_and_listen(fd, address, path, backlog);
-    let taken = bound == Err(Error::new(Operation::Bind, Errno::ADDRINUSE));
-    if taken && lock.is_some() && remove_stale(address, path, style) {
-        return bind_and_listen(fd, address, path, backlog);
-    }
-    bound
-}
 
-/// bind and listen; when that fails, no path is left.
-#[inline(never)]
-fn bind_and_listen(
-    fd: BorrowedFd<'_>,
-    address: &Address,
-    path: &[u8],
-    backlog: Option<i32>,
-) -> Result<FileId, Error> {
-    sys::bind(fd, address)?;
-    let made = match sys::file_named(path) {
-        Ok(made) => made,
-        Err(error) => {
-            let _ = sys::unlink(path);
+    /// bind and listen; when that fails, no path is left.
+    #[inline(never)]
+    fn take_path(&self, made: &mut FileId) -> Result<(), Error> {
+        sys::bind(self.fd, self.address)?;
+        *made = sys::file_named(self.address);
+        if let Err(error) = made.known() {
+            let _ = sys::unlink(self.address);
             return Err(error);
         }
-    };
-    if let Err(error) = listen(fd, backlog) {
-        let _ = unlink_own(made, path);
-        return Err(error);
+        let listens = self.listen();
+        if listens.is_err() {
+            let _ = unlink_own(*made, self.address);
+        }
+        listens
     }
-    Ok(made)
-}
 
-/// Removes the socket at `path` on which nobody listens; whether it did. A socket that another
-/// process has bound and does not listen on yet cannot be told from one that is stale.
-fn remove_stale(address: &Address, path: &[u8], style: u32) -> bool {
-    let Ok(found) = sys::file_named(path) else {
-        return false;
-    };
-    // connect says ECONNREFUSED of a regular file as well.
-    if !found.is_socket() {
-        return false;
-    }
-    let Ok(probe) = sys::socket(net::AF_UNIX, style | O_NONBLOCK) else {
-        return false;
-    };
-    match sys::connect(sys::lend(&probe), address) {
-        Err(error) if error.is(Errno::CONNREFUSED) => unlink_own(found, path).is_ok(),
-        _ => false,
+    /// Removes the socket at the path on which nobody listens. A socket that another process has bound
+    /// and does not listen on yet cannot be told from one that is stale.
+    fn remove_stale(&self) -> Result<(), Error> {
+        let found = sys::file_named(self.address);
+        // connect says ECONNREFUSED of a regular file as well.
+        let mut error = Error::new(Operation::Connect, Errno::NOTSOCK);
+        if found.is_socket() {
+            let style = self.network.socket_type() | O_NONBLOCK;
+            let probe = sys::socket(net::AF_UNIX, style)?;
+            let connected = sys::connect(sys::lend(&probe), self.address);
+            error = connected.err().unwrap_or(error);
+        }
+        match error.is(Errno::CONNREFUSED) {
+            true => unlink_own(found, self.address),
+            false => Err(error),
+        }
     }
 }
 
@@ -387,17 +379,21 @@ const LOCK_ATTEMPTS: u32 = 100;
 /// processes that find the same stale path one replaces it, and none takes the socket of another
 /// for stale that has been bound and does not listen yet. None where somebody keeps it, or it cannot
 /// be read.
-fn lock_directory(address: &Address) -> Option<OwnedFd> {
-    let directory = sys::open_to_read(address.folder().c_path()?).ok()?;
-    for _ in 0..LOCK_ATTEMPTS {
-        match sys::lock(sys::lend(&directory)) {
-            Ok(()) => return Some(directory),
-            Err(error) if error.is(Errno::AGAIN) => {}
-            Err(_) => return None,
+fn lock_directory(address: &Address) -> Result<OwnedFd, Error> {
+    let mut folder = *address;
+    folder.cut_to_folder();
+    let directory = sys::open_to_read(&folder)?;
+    let mut attempts = LOCK_ATTEMPTS;
+    loop {
+        let locked = sys::lock(sys::lend(&directory));
+        attempts = attempts.wrapping_sub(1);
+        match locked {
+            Err(error) if error.is(Errno::AGAIN) && attempts != 0 => {
+                let _ = sys::poll([None, None], Some(1_000_000));
+            }
+            locked => return locked.map(|()| directory),
         }
-        let _ = sys::poll([None, None], Some(1_000_000));
     }
-    None
 }
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
@@ -415,7 +411,7 @@ fn is_no_address(fd: BorrowedFd<'_>, error: Error) -> bool {
     // EBADF is said of an O_PATH fd as well, which is open.
     error.is(Errno::NOTSOCK)
         || error.is(Errno::OPNOTSUPP)
-        || (error.is(Errno::BADF) && sys::file(fd).is_ok())
+        || (error.is(Errno::BADF) && sys::file(fd).known().is_ok())
 }
 
 /// Is `fd` a socket of `network`? Of the kernel's answers as few as decide it: a raw socket of

@@ -24,7 +24,7 @@ use crate::fd_plan::{self, Move, Place};
 use crate::program::{AtStart, Program};
 use crate::seat;
 use crate::slot::Slot;
-use crate::socket::{Identity, above_stdio};
+use crate::socket::{above_stdio, identity};
 use crate::sys;
 use crate::time::Deadline;
 
@@ -319,7 +319,7 @@ impl<'a> Start<'a> {
             self.find(StartError::TooLarge);
         }
         for (_, fd) in changes.lent {
-            if let Err(error) = Identity::of(*fd) {
+            if let Err(error) = identity(*fd).known() {
                 self.find(error.into());
             }
         }

@@ -17,7 +17,7 @@ use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::arch::{self, Argument};
-use crate::addr::Address;
+use crate::addr::{Address, InterfaceRequest};
 use crate::error::{Error, Operation};
 use crate::time::Deadline;
 
@@ -164,8 +164,13 @@ pub(crate) fn lend(fd: &OwnedFd) -> BorrowedFd<'_> {
 fn c_string(path: &[u8]) -> usize {
     match path.last() {
         Some(0) => path.as_ptr() as usize,
-        _ => c"".as_ptr() as usize,
+        _ => empty(),
     }
+}
+
+/// The address of an empty C string.
+fn empty() -> usize {
+    c"".as_ptr() as usize
 }
 
 fn number(fd: BorrowedFd<'_>) -> usize {
@@ -523,20 +528,37 @@ pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u32) -> Result<(), Error> {
     unsafe { run(what, number(fd), [mode as usize]) }
 }
 
-/// Which file it is, and of what kind.
+/// Which file it is, and of what kind; or why that is not known.
+// Not a result of either, which would not fit into two registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FileId {
-    /// The device, of which the kernel has no number of more than 20 bits, and above it the kind.
+    /// The device, of which the kernel has no number of more than 20 bits nor 0, and above it the kind.
     device: u64,
+    /// Without a device: the error.
     inode: u64,
 }
 
 impl FileId {
+    /// Of which there is none.
+    pub(crate) const NONE: FileId = FileId {
+        device: 0,
+        inode: 0,
+    };
+
     /// Of a socket, by its cookie: on a device of which there is none, and of no kind.
     pub(crate) const fn of_socket(cookie: u64) -> FileId {
         FileId {
             device: u64::MAX,
             inode: cookie,
+        }
+    }
+
+    /// Itself, if it is one.
+    #[inline(always)]
+    pub(crate) fn known(self) -> Result<FileId, Error> {
+        match self.device {
+            0 => Err(Error::from_packed(self.inode as u32, 0)),
+            _ => Ok(self),
         }
     }
 
@@ -556,49 +578,61 @@ impl FileId {
 /// statx(fd, path, flags), of the kind, not of the permissions, so that a file is the same after
 /// a chmod (Linux 4.11).
 #[inline(never)]
-fn file_at(fd: usize, path: usize, flags: u32) -> Result<FileId, Error> {
+fn file_at(fd: usize, path: usize, flags: u32) -> FileId {
     let what = what(Operation::Stat, raw::__NR_statx);
     let mut found = MaybeUninit::<raw::statx>::uninit();
     let (flags, at) = (flags as usize, found.as_mut_ptr() as usize);
     let mask = (raw::STATX_TYPE | raw::STATX_INO) as usize;
     // SAFETY: a C string, and the result is writable.
-    unsafe { run(what, fd, [path, flags, mask, at])? };
+    if let Err(error) = unsafe { run(what, fd, [path, flags, mask, at]) } {
+        return FileId {
+            device: 0,
+            inode: u64::from(error.to_word()),
+        };
+    }
     // SAFETY: the kernel has written all of it.
     let found = unsafe { found.assume_init_ref() };
-    let [major, minor] = [found.stx_dev_major, found.stx_dev_minor].map(u64::from);
-    Ok(FileId {
-        device: major | minor << 32 | u64::from(found.stx_mode >> 12) << 60,
+    let device = u64::from(found.stx_dev_major) | u64::from(found.stx_dev_minor) << 32;
+    FileId {
+        device: device | u64::from(found.stx_mode >> 12) << 60,
         inode: found.stx_ino,
-    })
+    }
 }
 
 /// statx of an fd.
-pub(crate) fn file(fd: BorrowedFd<'_>) -> Result<FileId, Error> {
-    file_at(number(fd), c_string(b"\0"), raw::AT_EMPTY_PATH)
+pub(crate) fn file(fd: BorrowedFd<'_>) -> FileId {
+    file_at(number(fd), empty(), raw::AT_EMPTY_PATH)
 }
 
 /// statx of the working directory, for which it need not be searched.
-pub(crate) fn working_directory() -> Result<FileId, Error> {
-    file_at(
-        raw::AT_FDCWD as u32 as usize,
-        c_string(b"\0"),
-        raw::AT_EMPTY_PATH,
-    )
+pub(crate) fn working_directory() -> FileId {
+    file_at(raw::AT_FDCWD as u32 as usize, empty(), raw::AT_EMPTY_PATH)
 }
 
-/// statx of a path, not following a symbolic link at its end.
-pub(crate) fn file_named(path: &[u8]) -> Result<FileId, Error> {
+/// The path of an address that has one, else the empty one.
+#[inline(never)]
+fn path_of(address: &Address) -> usize {
+    match address.c_path() {
+        Some(path) => c_string(path),
+        None => empty(),
+    }
+}
+
+/// statx of the path of an address, not following a symbolic link at its end.
+#[inline(never)]
+pub(crate) fn file_named(address: &Address) -> FileId {
     file_at(
         raw::AT_FDCWD as u32 as usize,
-        c_string(path),
+        path_of(address),
         raw::AT_SYMLINK_NOFOLLOW,
     )
 }
 
-/// unlinkat(AT_FDCWD, path).
-pub(crate) fn unlink(path: &[u8]) -> Result<(), Error> {
+/// unlinkat(AT_FDCWD, the path of an address).
+#[inline(never)]
+pub(crate) fn unlink(address: &Address) -> Result<(), Error> {
     let what = what(Operation::Unlink, raw::__NR_unlinkat);
-    let (at, path) = (raw::AT_FDCWD as u32 as usize, c_string(path));
+    let (at, path) = (raw::AT_FDCWD as u32 as usize, path_of(address));
     // SAFETY: a C string.
     unsafe { run(what, at, [path, 0]) }
 }
@@ -626,8 +660,9 @@ pub(crate) fn open_path(path: &[u8]) -> Result<OwnedFd, Error> {
     open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_PATH, 0)
 }
 
-/// openat(AT_FDCWD, path, O_RDONLY).
-pub(crate) fn open_to_read(path: &[u8]) -> Result<OwnedFd, Error> {
+/// openat(AT_FDCWD, the path of an address, O_RDONLY).
+pub(crate) fn open_to_read(address: &Address) -> Result<OwnedFd, Error> {
+    let path = address.c_path().map_or(&[][..], |path| path);
     open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_RDONLY, 0)
 }
 
@@ -697,7 +732,7 @@ pub(crate) fn check_executable(fd: BorrowedFd<'_>) -> Result<(), Error> {
     let what = what(Operation::Access, raw::__NR_faccessat2);
     let flags = (raw::AT_EACCESS | raw::AT_EMPTY_PATH) as usize;
     // SAFETY: a C string.
-    unsafe { run(what, number(fd), [c_string(b"\0"), X_OK, flags]) }
+    unsafe { run(what, number(fd), [empty(), X_OK, flags]) }
 }
 
 /// flock(fd, LOCK_EX | LOCK_NB).
@@ -707,31 +742,16 @@ pub(crate) fn lock(fd: BorrowedFd<'_>) -> Result<(), Error> {
     unsafe { run(what, number(fd), [(raw::LOCK_EX | raw::LOCK_NB) as usize]) }
 }
 
-/// ioctl(a socket, SIOCGIFINDEX, name): the number of an interface.
-pub(crate) fn interface_index(name: &[u8]) -> Result<u32, Error> {
-    /// `struct ifreq`.
-    #[repr(C)]
-    struct Request {
-        name: [u8; 16],
-        index: u32,
-        rest: [u8; 20],
-    }
+/// ioctl(a socket, SIOCGIFINDEX, request): the number of an interface.
+pub(crate) fn interface_index(request: &mut InterfaceRequest) -> Result<u32, Error> {
     let any = socket(net::AF_INET6, net::SOCK_DGRAM)?;
     let what = what(Operation::Ioctl, raw::__NR_ioctl);
-    let mut request = Request {
-        name: [0; 16],
-        index: 0,
-        rest: [0; 20],
-    };
-    for (to, from) in request.name.iter_mut().take(15).zip(name) {
-        *to = *from;
-    }
-    let (fd, at) = (any.as_raw_fd() as usize, &raw mut request as usize);
-    // SAFETY: the request is as large as the kernel has it, and writable.
+    let (fd, at) = (any.as_raw_fd() as usize, request.as_mut_ptr() as usize);
+    // SAFETY: the request is as large as the kernel has it at most, and writable.
     let asked = unsafe { run(what, fd, [ioctl::SIOCGIFINDEX as usize, at]) };
     drop(any);
-    asked?;
-    Ok(request.index)
+    let [.., a, b, c, d] = *request.first_chunk::<20>().unwrap_or(&[0; 20]);
+    asked.map(|()| u32::from_ne_bytes([a, b, c, d]))
 }
 
 /// What has become of a child.
@@ -1038,7 +1058,7 @@ pub(crate) unsafe fn execveat(
 ) -> Result<(), Error> {
     let what = what(Operation::Execve, raw::__NR_execveat);
     let flags = (flags | raw::AT_EMPTY_PATH) as usize;
-    let rest = [c_string(b"\0"), argv as usize, envp as usize, flags];
+    let rest = [empty(), argv as usize, envp as usize, flags];
     // SAFETY: 1. and 2. are the caller's duties; the kernel only reads.
     unsafe { run(what, fd as usize, rest) }
 }

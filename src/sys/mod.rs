@@ -235,7 +235,7 @@ pub(crate) fn set_death_signal(signal: c_int) {
 pub(crate) fn is_working_directory(fd: c_int) -> bool {
     // SAFETY: only lent for the call, and that it is open is what is found out.
     let there = calls::file(unsafe { borrow(fd) });
-    there.is_ok() && there == calls::working_directory()
+    there.known().is_ok() && there == calls::working_directory()
 }
 
 /// fstat: the inode of a pidfd, where the kernel has pidfs (Linux 6.9): it is never used again.
@@ -244,7 +244,7 @@ pub(crate) fn pidfd_inode(pidfd: BorrowedFd<'_>) -> Option<u64> {
     if !kernel_is_at_least(6, 9) {
         return None;
     }
-    calls::file(pidfd).ok().map(|file| file.inode())
+    calls::file(pidfd).known().ok().map(|file| file.inode())
 }
 
 /// uname: whether the running kernel is of this release or a later one. One that hides it is not.
