@@ -10,7 +10,7 @@
 //! [`Event`] for everything that has come about.
 #![allow(unsafe_code)] // Numbers that are read as bytes.
 
-use core::{fmt, ptr};
+use core::{array, fmt, mem, ptr};
 
 use linux_raw_sys::general::CLONE_NEWPID;
 use linux_raw_sys::net::{SO_ACCEPTCONN, SO_TYPE, SOCK_DGRAM};
@@ -152,27 +152,45 @@ pub enum Event {
 #[repr(C)] // What is looked at most comes first.
 pub struct Supervisor<'a> {
     net: &'a mut NetView,
-    left: Left,
     epoll: OwnedFd,
     terminating: bool,
     /// The listeners are in the epoll.
     awaits_clients: bool,
     options: Options,
+    state: State,
     receiver: Option<Receiver>,
     program: &'a Program<'a>,
     command: Args<'a>,
-    /// The programs, and behind them a canary.
-    children: [Child; MOST_PROCESSES + 1],
+    /// The programs, and in the last place a canary: as the records are.
+    successors: [Option<Successor>; PLACES],
 }
 
-/// A place for a process.
+const PLACES: usize = MOST_PROCESSES + 1;
+
+/// What the next supervisor is told: numbers as this machine has them, without gaps between them, of
+/// which any are legible.
 #[derive(Debug)]
-struct Child {
-    successor: Option<Successor>,
-    record: Record,
+#[repr(C)]
+struct State {
+    version: u32,
+    next: Next,
+    /// When a start is to be.
+    at: Deadline,
+    /// For how long the last start was put off; 0 if the last process did not come to nothing.
+    delay_ms: u64,
+    /// How often it was started.
+    starts: u32,
+    /// What the program has last ended with.
+    status: i32,
+    /// The pid that signals go to, or 0.
+    main: u32,
+    /// It was ready once.
+    proven: u16,
+    has_receiver: u16,
+    records: [Record; PLACES],
 }
 
-/// What the next supervisor is told of a process. Zeros where there is none.
+/// What is told of a process. Zeros where there is none.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Record {
@@ -194,36 +212,6 @@ const SERVING: Phase = 2;
 const ENDING: Phase = 4;
 /// It shows that it could take this one's place.
 const TRYING: Phase = 8;
-
-/// What the next supervisor is told of this one.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-struct Left {
-    version: u32,
-    next: Next,
-    /// When a start is to be.
-    at: Deadline,
-    /// For how long the last start was put off; 0 if the last process did not come to nothing.
-    delay_ms: u64,
-    /// How often it was started.
-    starts: u32,
-    /// What the program has last ended with.
-    status: i32,
-    /// The pid that signals go to, or 0.
-    main: u32,
-    /// It was ready once.
-    proven: u16,
-    has_receiver: u16,
-}
-
-/// What the next supervisor is told: numbers as this machine has them, without gaps between them, of
-/// which any are legible.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Letter {
-    left: Left,
-    records: [Record; MOST_PROCESSES],
-}
 
 /// What comes when no process serves, or becomes ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,24 +289,36 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     ///
     /// [`SupervisorError`]: what the last one left cannot be read, or a system call failed.
+    #[inline(never)] // It is made where it stays, as it is not small.
     pub fn new(
         net: &'a mut NetView,
         program: &'a Program<'a>,
         command: Args<'a>,
-        options: Options,
+        options: &Options,
     ) -> Result<Supervisor<'a>, SupervisorError> {
         let epoll = above_stdio(sys::epoll()?)?;
         let mut supervisor = Supervisor {
             net,
-            left: Left::NOTHING,
             epoll,
             terminating: false,
             awaits_clients: false,
-            options,
+            options: *options,
+            state: State {
+                version: VERSION,
+                next: Next::START,
+                at: Deadline::from_ns(0),
+                delay_ms: 0,
+                starts: 0,
+                status: 0,
+                main: 0,
+                proven: 0,
+                has_receiver: 0,
+                records: [Record::NONE; PLACES],
+            },
             receiver: None,
             program,
             command,
-            children: [const { Child::NONE }; MOST_PROCESSES + 1],
+            successors: array::from_fn(|_| None),
         };
         supervisor.resume()?;
         Ok(supervisor)
@@ -332,7 +332,7 @@ impl<'a> Supervisor<'a> {
     /// The process that signals go to, and whose status counts: the one that serves, or as long as
     /// none does the one that is becoming ready.
     pub fn main(&self) -> Option<Pid> {
-        Pid::from_raw(self.left.main as i32)
+        Pid::from_raw(self.state.main as i32)
     }
 
     /// `supervisor.try_next()` — does what is to be done now, and says what has come about;
@@ -346,22 +346,22 @@ impl<'a> Supervisor<'a> {
             return None;
         }
         self.hear();
-        for index in 0..self.children.len() {
+        for index in 0..PLACES {
             if let Some(event) = self.look_after(index) {
                 return Some(event);
             }
         }
-        if let Next::AFTER_FAILURE | Next::AFTER_SUCCESS = self.left.next {
+        if let Next::AFTER_FAILURE | Next::AFTER_SUCCESS = self.state.next {
             if let Some(event) = self.decide() {
                 return Some(event);
             }
         }
-        match self.left.next {
-            Next::START if self.left.at.has_passed() => {}
+        match self.state.next {
+            Next::START if self.state.at.has_passed() => {}
             Next::CLIENT if self.client_waits() => return Some(self.start()),
             Next::END if !self.has(!0) => {
-                self.left.next = Next::OVER;
-                return Some(Event::Done(self.left.status));
+                self.state.next = Next::OVER;
+                return Some(Event::Done(self.state.status));
             }
             _ => return None,
         }
@@ -375,13 +375,13 @@ impl<'a> Supervisor<'a> {
     /// `supervisor.wake_by()` — when [`try_next`](Self::try_next) is to be called even if this is not
     /// readable.
     pub fn wake_by(&self) -> Deadline {
-        let mut earliest = match self.left.next {
-            Next::START => self.left.at,
+        let mut earliest = match self.state.next {
+            Next::START => self.state.at,
             _ => Deadline::NEVER,
         };
-        for child in &self.children {
-            if let Some(successor) = &child.successor {
-                earliest = earliest.min(successor.wake_by(child.record.until));
+        for (successor, record) in self.successors.iter().zip(&self.state.records) {
+            if let Some(successor) = successor {
+                earliest = earliest.min(successor.wake_by(record.until));
             }
         }
         earliest
@@ -407,13 +407,11 @@ impl<'a> Supervisor<'a> {
     ///
     /// - `waitid`: it is refused by a filter.
     pub fn reap(&mut self, mut ended: impl FnMut(Pid, Exit)) -> Result<(), Error> {
-        let children = &mut self.children;
+        let successors = &mut self.successors;
         self.net.reap(|pid, exit| {
             let mut ours = false;
-            for child in &mut *children {
-                if let Some(successor) = &mut child.successor {
-                    ours |= successor.pid() == pid && successor.note_end(exit);
-                }
+            for successor in successors.iter_mut().flatten() {
+                ours |= successor.pid() == pid && successor.note_end(exit);
             }
             if !ours {
                 ended(pid, exit);
@@ -423,9 +421,9 @@ impl<'a> Supervisor<'a> {
 
     /// `supervisor.forward(signal)` — sends a signal to the program, if there is one.
     pub fn forward(&self, signal: Signal) {
-        for child in &self.children {
-            if child.record.pid == self.left.main {
-                child.signal(signal, self.options.signal_group);
+        for successor in self.successors.iter().flatten() {
+            if raw(successor.pid()) == self.state.main {
+                send(successor, signal, self.options.signal_group);
             }
         }
     }
@@ -439,24 +437,24 @@ impl<'a> Supervisor<'a> {
         let first = !self.terminating;
         self.terminating = true;
         self.stop_awaiting();
-        if self.left.next != Next::OVER {
-            self.left.next = Next::END;
+        if self.state.next != Next::OVER {
+            self.state.next = Next::END;
         }
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        for child in &mut self.children {
-            let Some(successor) = &mut child.successor else {
+        for (successor, record) in self.successors.iter_mut().zip(&mut self.state.records) {
+            let Some(successor) = successor else {
                 continue;
             };
-            if child.record.phase == TRYING {
+            if record.phase == TRYING {
                 successor.kill();
                 continue;
             }
             // Whatever it says of itself does not matter any more.
             successor.declare_ready();
-            if first && child.record.phase != ENDING {
-                child.is_to_end(kill_at);
+            if first && record.phase != ENDING {
+                record.is_to_end(kill_at);
             }
-            child.signal(signal, self.options.signal_group);
+            send(successor, signal, self.options.signal_group);
         }
     }
 
@@ -471,7 +469,7 @@ impl<'a> Supervisor<'a> {
     /// [`StartError`]. Nothing has changed.
     /// - [`StartError::InProgress`]: one is becoming ready, so many are still ending, or all are to.
     pub fn restart(&mut self) -> Result<Option<Pid>, StartError> {
-        match self.left.next {
+        match self.state.next {
             Next::CLIENT => Ok(None),
             Next::END | Next::OVER => Err(StartError::InProgress),
             _ => self.launch().map(Some),
@@ -495,17 +493,12 @@ impl<'a> Supervisor<'a> {
     /// which there is an event to come ([`StartError::InProgress`]). What is [lent](Changes::lend) is
     /// the supervisor's own.
     pub fn replace(&mut self, changes: &Changes<'_>) -> StartError {
-        if !self.left.next.is_settled() {
+        if !self.state.next.is_settled() {
             return StartError::InProgress;
         }
-        for child in &mut self.children {
+        for successor in self.successors.iter_mut().flatten() {
             // What it has ended with would be lost.
-            if child
-                .successor
-                .as_mut()
-                .and_then(Successor::end_of_it)
-                .is_some()
-            {
+            if successor.end_of_it().is_some() {
                 return StartError::InProgress;
             }
         }
@@ -522,10 +515,9 @@ impl<'a> Supervisor<'a> {
         };
         receiver.hear(&mut |sender| {
             // Nothing of its children counts.
-            for child in &mut self.children {
-                match &mut child.successor {
-                    Some(successor) if child.record.pid == sender => successor.declare_ready(),
-                    _ => {}
+            for successor in self.successors.iter_mut().flatten() {
+                if raw(successor.pid()) == sender {
+                    successor.declare_ready();
                 }
             }
         });
@@ -534,11 +526,12 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn look_after(&mut self, index: usize) -> Option<Event> {
         let lives_on = matches!(self.options.readiness, Readiness::After(_));
-        let child = self.children.get_mut(index)?;
-        let outcome = child.outcome(lives_on);
-        let (phase, pid) = (child.record.phase, child.successor.as_ref()?.pid());
+        let record = self.state.records.get_mut(index)?;
+        let successor = self.successors.get_mut(index)?.as_mut()?;
+        let outcome = outcome(successor, record, lives_on);
+        let (phase, pid) = (record.phase, successor.pid());
         let Some(outcome) = outcome else {
-            if phase == TRYING || !child.record.until.has_passed() {
+            if phase == TRYING || !record.until.has_passed() {
                 return None;
             }
             // All of it. By itself it is killed by now, if it should have become ready.
@@ -546,9 +539,9 @@ impl<'a> Supervisor<'a> {
             if phase != ENDING {
                 return None;
             }
-            child.record.until = Deadline::NEVER;
+            record.until = Deadline::NEVER;
             // It may have joined another group.
-            child.signal(Signal::KILL, false);
+            send(successor, Signal::KILL, false);
             return Some(Event::Killing(pid));
         };
         let failure = match outcome {
@@ -570,18 +563,21 @@ impl<'a> Supervisor<'a> {
 
     /// It is ready: those that served before are to end.
     fn serves(&mut self, pid: Pid) -> Event {
-        self.left.proven = 1;
-        self.left.main = raw(pid);
+        self.state.proven = 1;
+        self.state.main = raw(pid);
         let kill_at = Deadline::after_ms(self.options.grace_ms);
-        for child in &mut self.children {
-            if child.record.pid == raw(pid) {
-                child.record.phase = SERVING;
-                child.record.until = Deadline::NEVER;
+        for (successor, record) in self.successors.iter_mut().zip(&mut self.state.records) {
+            let Some(successor) = successor else {
+                continue;
+            };
+            if successor.pid() == pid {
+                record.phase = SERVING;
+                record.until = Deadline::NEVER;
                 // Nothing more is heard there.
-                watch(&self.epoll, child.channel(), false);
-            } else if child.record.phase == SERVING {
-                child.is_to_end(kill_at);
-                child.signal(Signal::TERM, self.options.signal_group);
+                watch(&self.epoll, successor.channel(), false);
+            } else if record.phase == SERVING {
+                record.is_to_end(kill_at);
+                send(successor, Signal::TERM, self.options.signal_group);
             }
         }
         self.let_go_of_channels();
@@ -594,9 +590,9 @@ impl<'a> Supervisor<'a> {
         if self.has(ENDING) {
             return;
         }
-        for child in &mut self.children {
-            match &mut child.successor {
-                Some(successor) if child.record.phase == SERVING => successor.let_go_of_channel(),
+        for (successor, record) in self.successors.iter_mut().zip(&self.state.records) {
+            match successor {
+                Some(successor) if record.phase == SERVING => successor.let_go_of_channel(),
                 _ => {}
             }
         }
@@ -604,20 +600,22 @@ impl<'a> Supervisor<'a> {
 
     /// One has ended.
     fn remove(&mut self, index: usize, failure: Failure) {
-        let Some(child) = self.children.get_mut(index) else {
+        let (Some(successor), Some(place)) = (
+            self.successors.get_mut(index),
+            self.state.records.get_mut(index),
+        ) else {
             return;
         };
-        let record = child.record;
-        child.successor = None;
-        child.record = Record::NONE;
-        if self.left.main == record.pid {
-            self.left.main = 0;
-            for child in &self.children {
-                if child.record.phase & (STARTING | SERVING) != 0 {
-                    self.left.main = child.record.pid;
+        *successor = None;
+        let record = mem::replace(place, Record::NONE);
+        if self.state.main == record.pid {
+            self.state.main = 0;
+            for other in &self.state.records {
+                if other.phase & (STARTING | SERVING) != 0 {
+                    self.state.main = other.pid;
                 }
             }
-            self.left.status = match failure {
+            self.state.status = match failure {
                 Failure::Exited(status) => status,
                 Failure::Killed(signal) => signal.wrapping_add(128),
                 // It was killed, by us.
@@ -625,31 +623,31 @@ impl<'a> Supervisor<'a> {
             };
         }
         self.let_go_of_channels();
-        if self.left.next == Next::NOTHING && !self.has(STARTING | SERVING) {
-            self.left.next = match failure {
+        if self.state.next == Next::NOTHING && !self.has(STARTING | SERVING) {
+            self.state.next = match failure {
                 Failure::Exited(0) => Next::AFTER_SUCCESS,
                 _ => Next::AFTER_FAILURE,
             };
             if failure == Failure::Exited(0) || record.lasting.has_passed() {
-                self.left.delay_ms = 0;
+                self.state.delay_ms = 0;
             }
         }
     }
 
     /// One that came to nothing had taken it from the one that goes on.
     fn give_terminal_back(&self) {
-        if self.left.main != 0 {
+        if self.state.main != 0 {
             // From the background, in which this process would be stopped for it.
             let mask = sys::block_signals(sys::set_of(&[linux_raw_sys::general::SIGTTOU]));
             // Where there is no terminal, there is nothing to give.
-            let _ = sys::set_foreground(0, self.left.main);
+            let _ = sys::set_foreground(0, self.state.main);
             sys::set_signal_mask(mask);
         }
     }
 
     /// No process serves: what now?
     fn decide(&mut self) -> Option<Event> {
-        let failed = self.left.next == Next::AFTER_FAILURE;
+        let failed = self.state.next == Next::AFTER_FAILURE;
         let on_demand = self.options.on_demand;
         let again = match self.options.restart {
             Restart::No => false,
@@ -657,17 +655,17 @@ impl<'a> Supervisor<'a> {
             Restart::Always => true,
         };
         if !again {
-            self.left.next = Next::END;
+            self.state.next = Next::END;
             return None;
         }
         if !failed && on_demand {
             self.await_client();
             return Some(Event::Waiting);
         }
-        let delay = longer(self.left.delay_ms, self.options.back_off_ms);
-        self.left.delay_ms = delay;
-        self.left.at = Deadline::after_ms(delay);
-        self.left.next = Next::START;
+        let delay = longer(self.state.delay_ms, self.options.back_off_ms);
+        self.state.delay_ms = delay;
+        self.state.at = Deadline::after_ms(delay);
+        self.state.next = Next::START;
         Some(Event::Restarting(delay))
     }
 
@@ -680,10 +678,10 @@ impl<'a> Supervisor<'a> {
             Err(error) => {
                 // As a shell has it: found and not executable, or not found.
                 let missing = matches!(error, StartError::Failed(error) if error.is(Errno::NOENT));
-                self.left.status = if missing { 127 } else { 126 };
+                self.state.status = if missing { 127 } else { 126 };
                 // One that never ran will not do so by itself.
-                let again = self.left.proven != 0 || self.options.restart == Restart::Always;
-                self.left.next = if again {
+                let again = self.state.proven != 0 || self.options.restart == Restart::Always;
+                self.state.next = if again {
                     Next::AFTER_FAILURE
                 } else {
                     Next::END
@@ -696,11 +694,10 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn launch(&mut self) -> Result<Pid, StartError> {
         let starting = self.has(STARTING);
-        let [programs @ .., _] = &mut self.children;
-        let mut places = programs
-            .iter_mut()
-            .filter(|child| child.successor.is_none());
-        let (false, Some(child)) = (starting, places.next()) else {
+        let [programs @ .., _] = &mut self.successors;
+        let mut places = programs.iter_mut().zip(&mut self.state.records);
+        let place = places.find(|(successor, _)| successor.is_none());
+        let (false, Some((successor, record))) = (starting, place) else {
             return Err(StartError::InProgress);
         };
         let variable;
@@ -713,30 +710,30 @@ impl<'a> Supervisor<'a> {
         changes.path = self.command.iter().next();
         changes.group = true;
         changes.foreign = self.options.readiness != Readiness::Channel;
-        changes.generation = Some(self.left.starts);
+        changes.generation = Some(self.state.starts);
         if self.options.pid_namespace {
             changes.namespaces = CLONE_NEWPID;
         }
-        let way = Way::Process(&mut child.successor);
-        self.net.execute(way, self.program, &changes)?;
-        self.left.starts = self.left.starts.saturating_add(1);
+        self.net
+            .execute(Way::Process(successor), self.program, &changes)?;
+        self.state.starts = self.state.starts.saturating_add(1);
         let within = match self.options.readiness {
             Readiness::After(ms) => ms,
             Readiness::Channel | Readiness::Notify => self.options.ready_timeout_ms,
         };
-        let pid = child.has_begun(STARTING, within, &self.epoll)?;
-        child.record.lasting = Deadline::after_ms(self.options.back_off_ms.1);
-        if self.left.main == 0 {
-            self.left.main = raw(pid);
+        let pid = record.begin(STARTING, within, successor, &self.epoll)?;
+        record.lasting = Deadline::after_ms(self.options.back_off_ms.1);
+        if self.state.main == 0 {
+            self.state.main = raw(pid);
         }
-        self.left.next = Next::NOTHING;
+        self.state.next = Next::NOTHING;
         Ok(pid)
     }
 
     /// Whether a process does one of these.
     fn has(&self, phases: Phase) -> bool {
-        let mut children = self.children.iter();
-        children.any(|child| child.record.phase & phases != 0)
+        let mut records = self.state.records.iter();
+        records.any(|record| record.phase & phases != 0)
     }
 
     // Clients that wait.
@@ -746,7 +743,7 @@ impl<'a> Supervisor<'a> {
             self.awaits_clients = true;
             self.watch_listeners(true);
         }
-        self.left.next = Next::CLIENT;
+        self.state.next = Next::CLIENT;
     }
 
     fn stop_awaiting(&mut self) {
@@ -788,32 +785,32 @@ impl<'a> Supervisor<'a> {
                 count += 1;
             }
         };
-        self.left.has_receiver = 0;
+        self.state.has_receiver = 0;
         if let Some(receiver) = &self.receiver {
-            self.left.has_receiver = 1;
+            self.state.has_receiver = 1;
             lend(receiver.as_fd());
         }
-        let [programs @ .., last] = &mut self.children;
-        let mut letter = Letter::of(self.left);
-        for (record, child) in letter.records.iter_mut().zip(&*programs) {
-            *record = child.record;
-            if let Some(channel) = child.channel() {
-                record.has_channel = 1;
+        let [programs @ .., last] = &mut self.successors;
+        for (successor, record) in programs.iter().zip(&mut self.state.records) {
+            let channel = successor.as_ref().and_then(Successor::channel);
+            record.has_channel = channel.is_some().into();
+            if let Some(channel) = channel {
                 lend(channel);
             }
         }
-        sys::send(sys::lend(&ours), letter.as_bytes())?;
+        sys::send(sys::lend(&ours), self.state.as_bytes())?;
         let mut changes = *changes;
         changes.lent = lent.get(..count).unwrap_or_default();
         changes.canary = canary;
         // A canary without a channel would serve, and stay.
         changes.foreign &= !canary;
         let way = match canary {
-            true => Way::Process(&mut last.successor),
+            true => Way::Process(last),
             false => Way::InPlace,
         };
         self.net.execute(way, self.program, &changes)?;
-        last.has_begun(TRYING, self.options.ready_timeout_ms, &self.epoll)
+        let [.., record] = &mut self.state.records;
+        record.begin(TRYING, self.options.ready_timeout_ms, last, &self.epoll)
     }
 
     /// Goes on with what the supervisor has left whose place this one took, if it did.
@@ -822,16 +819,14 @@ impl<'a> Supervisor<'a> {
         let mut socket = None;
         if let Some(letter) = self.net.take_named(NAME) {
             // It stays there for the last one, should this one be rolled back.
-            let mut told = Letter::of(self.left);
-            let size = sys::peek(sys::lend(&letter), told.as_bytes_mut());
-            if size != Ok(size_of::<Letter>() as u32) || told.left.version != VERSION {
+            let size = sys::peek(sys::lend(&letter), self.state.as_bytes_mut());
+            if size != Ok(size_of::<State>() as u32) || self.state.version != VERSION {
                 return Err(SupervisorError::State);
             }
-            self.left = told.left;
-            if self.left.has_receiver != 0 {
+            if self.state.has_receiver != 0 {
                 socket = self.net.take_named(NAME);
             }
-            for (child, record) in self.children.iter_mut().zip(&told.records) {
+            for (successor, record) in self.successors.iter_mut().zip(&self.state.records) {
                 let Some(pid) = Pid::from_raw(record.pid as i32) else {
                     continue;
                 };
@@ -839,11 +834,10 @@ impl<'a> Supervisor<'a> {
                     0 => None,
                     _ => self.net.take_named(NAME),
                 };
-                child.record = *record;
-                child.successor = Some(Successor::resume(pid, channel));
-                watch(&self.epoll, child.pidfd(), true);
+                let successor = successor.insert(Successor::resume(pid, channel));
+                watch(&self.epoll, successor.pidfd(), true);
             }
-            if self.left.next == Next::CLIENT {
+            if self.state.next == Next::CLIENT {
                 // The last one has said so.
                 self.await_client();
             }
@@ -866,75 +860,6 @@ impl AsFd for Supervisor<'_> {
     }
 }
 
-impl Child {
-    /// What has become of it, if it is decided.
-    #[inline(never)]
-    fn outcome(&mut self, lives_on: bool) -> Option<Result<(), Failure>> {
-        let until = self.record.until;
-        let successor = self.successor.as_mut()?;
-        match self.record.phase {
-            STARTING if lives_on => {
-                if until.has_passed() {
-                    successor.declare_ready();
-                }
-                successor.try_wait(Deadline::NEVER)
-            }
-            STARTING | TRYING => successor.try_wait(until),
-            // One that was told to end before it was ready need not become so.
-            _ => successor.end_of_it(),
-        }
-    }
-
-    const NONE: Child = Child {
-        successor: None,
-        record: Record::NONE,
-    };
-
-    /// It was started, and has so much time.
-    fn has_begun(
-        &mut self,
-        phase: Phase,
-        within_ms: u64,
-        epoll: &OwnedFd,
-    ) -> Result<Pid, StartError> {
-        let pid = match &self.successor {
-            None => return Err(StartError::Vanished),
-            Some(successor) => successor.pid(),
-        };
-        self.record.pid = raw(pid);
-        self.record.phase = phase;
-        self.record.until = Deadline::after_ms(within_ms);
-        watch(epoll, self.pidfd(), true);
-        watch(epoll, self.channel(), true);
-        Ok(pid)
-    }
-
-    fn is_to_end(&mut self, kill_at: Deadline) {
-        self.record.phase = ENDING;
-        self.record.until = kill_at;
-    }
-
-    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.successor.as_ref()?.pidfd()
-    }
-
-    fn channel(&self) -> Option<BorrowedFd<'_>> {
-        self.successor.as_ref()?.channel()
-    }
-
-    fn signal(&self, signal: Signal, group: bool) {
-        let Some(successor) = &self.successor else {
-            return;
-        };
-        if group && init::signal_group(successor.pid(), signal).is_ok() {
-            return;
-        }
-        let signal = signal.as_raw() as u32;
-        // It may have ended by now.
-        let _ = sys::kill(self.record.pid, self.pidfd(), signal);
-    }
-}
-
 impl Record {
     const NONE: Record = Record {
         pid: 0,
@@ -943,46 +868,46 @@ impl Record {
         until: Deadline::from_ns(0),
         lasting: Deadline::from_ns(0),
     };
-}
 
-impl Left {
-    /// There was no supervisor before.
-    const NOTHING: Left = Left {
-        version: VERSION,
-        next: Next::START,
-        at: Deadline::from_ns(0),
-        delay_ms: 0,
-        starts: 0,
-        status: 0,
-        main: 0,
-        proven: 0,
-        has_receiver: 0,
-    };
-}
-
-impl Letter {
-    const fn of(left: Left) -> Letter {
-        Letter {
-            left,
-            records: [Record::NONE; MOST_PROCESSES],
-        }
+    /// A process was started, and has so much time.
+    fn begin(
+        &mut self,
+        phase: Phase,
+        within_ms: u64,
+        successor: &Option<Successor>,
+        epoll: &OwnedFd,
+    ) -> Result<Pid, StartError> {
+        let successor = successor.as_ref().ok_or(StartError::Vanished)?;
+        self.pid = raw(successor.pid());
+        self.phase = phase;
+        self.until = Deadline::after_ms(within_ms);
+        watch(epoll, successor.pidfd(), true);
+        watch(epoll, successor.channel(), true);
+        Ok(successor.pid())
     }
 
+    fn is_to_end(&mut self, kill_at: Deadline) {
+        self.phase = ENDING;
+        self.until = kill_at;
+    }
+}
+
+impl State {
     fn as_bytes(&self) -> &[u8] {
-        let (at, size) = (ptr::from_ref(self).cast(), size_of::<Letter>());
+        let (at, size) = (ptr::from_ref(self).cast(), size_of::<State>());
         // SAFETY: so many bytes, which numbers without gaps are made of.
         unsafe { core::slice::from_raw_parts(at, size) }
     }
 
     fn as_bytes_mut(&mut self) -> &mut [u8] {
-        let (at, size) = (ptr::from_mut(self).cast(), size_of::<Letter>());
+        let (at, size) = (ptr::from_mut(self).cast(), size_of::<State>());
         // SAFETY: as above, and any bytes make numbers.
         unsafe { core::slice::from_raw_parts_mut(at, size) }
     }
 }
 
 // There are no gaps.
-const _: () = assert!(size_of::<Letter>() == 40 + MOST_PROCESSES * 24);
+const _: () = assert!(size_of::<State>() == 40 + PLACES * 24);
 
 /// How long a start is put off that was put off for so long the last time.
 fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {
@@ -995,6 +920,35 @@ fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {
 
 fn raw(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get() as u32
+}
+
+/// What has become of it, if it is decided.
+#[inline(never)]
+fn outcome(
+    successor: &mut Successor,
+    record: &Record,
+    lives_on: bool,
+) -> Option<Result<(), Failure>> {
+    match record.phase {
+        STARTING if lives_on => {
+            if record.until.has_passed() {
+                successor.declare_ready();
+            }
+            successor.try_wait(Deadline::NEVER)
+        }
+        STARTING | TRYING => successor.try_wait(record.until),
+        // One that was told to end before it was ready need not become so.
+        _ => successor.end_of_it(),
+    }
+}
+
+fn send(successor: &Successor, signal: Signal, group: bool) {
+    if group && init::signal_group(successor.pid(), signal).is_ok() {
+        return;
+    }
+    let (pid, signal) = (raw(successor.pid()), signal.as_raw() as u32);
+    // It may have ended by now.
+    let _ = sys::kill(pid, successor.pidfd(), signal);
 }
 
 /// What else there is, such as a file, can always be read, or is nobody's way in.

@@ -89,7 +89,7 @@ impl Site {
     /// The parts of it, of which the last is where puppets come.
     fn supervise(&mut self, options: Options) -> (Supervisor<'_>, Rc<Office>, String) {
         let office = Rc::clone(&self.office);
-        let supervisor = Supervisor::new(&mut self.net, &self.program, self.command, options);
+        let supervisor = Supervisor::new(&mut self.net, &self.program, self.command, &options);
         (supervisor.unwrap(), office, self.address.clone())
     }
 }
@@ -882,7 +882,7 @@ fn orphans_are_reaped_and_the_program_is_not_taken_for_one() {
         let mut options = options(Readiness::After(0));
         options.restart = Restart::No;
         let command = Args::new(&args);
-        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
         let pid = started(&mut supervisor);
         let mut orphans = 0;
         loop {
@@ -946,7 +946,7 @@ fn supervisor_is_replaced_and_gone_back_to_while_its_programs_run_on() {
             .unwrap();
         let image = program.image().unwrap();
         let command = Args::new(&args);
-        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
         if generation == 0 {
             let old = started(&mut supervisor);
             assert_eq!(next(&mut supervisor), Event::Ready(old));
@@ -1012,7 +1012,7 @@ fn supervisor_that_waits_for_a_client_is_replaced() {
         let mut options = options(Readiness::After(0));
         options.on_demand = true;
         let command = Args::new(&args);
-        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
         if generation == 0 {
             assert_eq!(next(&mut supervisor), Event::Waiting);
             panic!("not replaced: {}", supervisor.replace(&Changes::new()));
@@ -1061,7 +1061,7 @@ fn state_of_another_version_is_not_guessed_at() {
 
 fn is_refused(net: &mut Net<24>, program: &Program<'_>) {
     let args = [c"/bin/true"];
-    let refused = Supervisor::new(net, program, Args::new(&args), Options::new());
+    let refused = Supervisor::new(net, program, Args::new(&args), &Options::new());
     assert_eq!(refused.map(drop).unwrap_err(), SupervisorError::State);
     assert_eq!(net.len(), 1);
 }
@@ -1080,7 +1080,7 @@ fn terminal_is_the_programs() {
         let command = [path(&util::program("puppet")), path(&office.path())];
         let command = [&*command[0], &*command[1]];
         let (command, options) = (Args::new(&command), options(Readiness::Channel));
-        let mut supervisor = Supervisor::new(&mut net, &program, command, options).unwrap();
+        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
         assert_eq!(foreground(), getpid());
         let old = serves(&mut supervisor, &office);
         assert_eq!(foreground(), old.pid());

@@ -50,7 +50,7 @@ mod log;
 mod machine;
 mod sys;
 
-use core::mem::{MaybeUninit, replace};
+use core::mem::{ManuallyDrop, MaybeUninit, replace};
 
 use gracenet::init::{self, Machine};
 use gracenet::signal::{Signal, Signals};
@@ -155,8 +155,9 @@ fn supervise(
         (_, false) => "taken over in place, generation #",
         (_, true) => "rolled back, generation #",
     };
-    let supervisor = Supervisor::new(net, program, command, reader.options);
-    let mut supervisor = supervisor.map_err(|error| said("", error))?;
+    // What it holds is there until the exit.
+    let mut supervisor = ManuallyDrop::new(Supervisor::new(net, program, command, &reader.options));
+    let supervisor = supervisor.as_mut().map_err(|error| said("", *error))?;
     // What was passed and is not asked for is the program's.
     let ready = supervisor.net().ready_with(Unclaimed::Keep);
     ready.map_err(|error| said("", error))?;
@@ -167,7 +168,7 @@ fn supervise(
     let mut this = This {
         program,
         signals: &signals,
-        supervisor: &mut supervisor,
+        supervisor,
         machine: Machine::PowerOff,
         wants_replacement: false,
         tried: [0; 4],
