@@ -234,12 +234,9 @@ pub(crate) struct Start<'a> {
     pub(crate) channel: c_int,
     pub(crate) changes: &'a Changes<'a>,
     pub(crate) program: &'a Program<'a>,
-    pub(crate) at_start: &'a AtStart,
     /// What the successor gets from 3 up, before what is lent to it.
     pub(crate) sockets: &'a [Slot],
-    /// How many of both there may be.
-    pub(crate) capacity: usize,
-    path: &'a CStr,
+    plan: Plan,
     /// Takes the place of the first that tells this process of its watchdog.
     watchdog: *const u8,
     /// The last fd that the successor gets something from, by its number here.
@@ -248,6 +245,10 @@ pub(crate) struct Start<'a> {
     highest: u32,
     /// RLIMIT_NOFILE, soft and hard.
     limits: [u64; 2],
+    pub(crate) at_start: &'a AtStart,
+    /// How many of both there may be.
+    pub(crate) capacity: usize,
+    path: &'a CStr,
     /// The first thing that speaks against it.
     found: Result<(), StartError>,
     /// Who wants to know all of them.
@@ -258,7 +259,6 @@ pub(crate) struct Start<'a> {
     /// Of its channel.
     pub(crate) our_end: Option<OwnedFd>,
     pub(crate) their_end: Option<OwnedFd>,
-    plan: Plan,
 }
 
 impl<'a> Start<'a> {

@@ -31,6 +31,10 @@ pub(super) struct Plan {
     pub(super) shares_files: bool,
     /// The kernel has reset the handlers (CLONE_CLEAR_SIGHAND).
     pub(super) handlers_cleared: bool,
+    /// It gets a process group of its own, and the terminal.
+    pub(super) leads_group: bool,
+    /// Behind `path` lie others that are executed if it is not there, and an empty one.
+    pub(super) searches: bool,
     /// The first fd that is no source of a step: what lies from here on is never copied.
     pub(super) cut: u32,
     /// The first fd that the successor does not get.
@@ -39,27 +43,23 @@ pub(super) struct Plan {
     pub(super) limit: u32,
     /// The working directory, or -1 to stay.
     pub(super) directory: c_int,
-    pub(super) steps: *const [c_int; 2],
-    pub(super) step_count: usize,
     /// What is executed instead of `path`, or -1. It is one of the targets of the steps.
     pub(super) executable: c_int,
     /// Bit n: there is nothing at fd n that survives an execve.
     pub(super) missing_stdio: u32,
-    /// Signals that are none of the successor's, and do not wait for it.
-    pub(super) discarded: SigSet,
-    /// It gets a process group of its own, and the terminal.
-    pub(super) leads_group: bool,
     /// Of a process that is replaced in place: what it gets at its parent's end, or 0.
     pub(super) death_signal: c_int,
+    pub(super) steps: *const [c_int; 2],
+    pub(super) step_count: usize,
+    /// Signals that are none of the successor's, and do not wait for it.
+    pub(super) discarded: SigSet,
     /// What its signals are to be like.
     pub(super) signals: AtStart,
-    /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
-    pub(super) pids: [*mut u8; 3],
     pub(super) path: *const c_char,
-    /// Behind `path` lie others that are executed if it is not there, and an empty one.
-    pub(super) searches: bool,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
+    /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
+    pub(super) pids: [*mut u8; 3],
 }
 
 impl Plan {
