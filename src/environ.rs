@@ -86,14 +86,8 @@ impl<'a> Environ<'a> {
     #[doc(alias = "getenv")]
     #[inline(never)]
     pub fn var(self, name: &[u8]) -> Option<&'a [u8]> {
-        value_of(self.find(name)?.to_bytes(), name)
-    }
-
-    /// The first variable of that name, whole.
-    #[inline(never)]
-    pub(crate) fn find(self, name: &[u8]) -> Option<&'a CStr> {
         self.iter()
-            .find(|string| value_of(string.to_bytes(), name).is_some())
+            .find_map(|string| value_of(string.to_bytes(), name))
     }
 }
 

@@ -50,7 +50,7 @@ mod log;
 mod machine;
 mod sys;
 
-use core::mem::{ManuallyDrop, MaybeUninit, replace};
+use core::mem::{ManuallyDrop, MaybeUninit};
 
 use gracenet::init::{self, Machine};
 use gracenet::signal::{Signal, Signals};
@@ -149,21 +149,21 @@ fn supervise(
             return Err(Said);
         }
     }
-    let generation = net.generation();
-    let words = match (net.predecessor(), net.was_rolled_back()) {
-        (None, _) => "",
-        (_, false) => "taken over in place, generation #",
-        (_, true) => "rolled back, generation #",
-    };
+    let has_come = net.predecessor().is_some();
     // What it holds is there until the exit.
     let mut supervisor = ManuallyDrop::new(Supervisor::new(net, program, command, &reader.options));
     let supervisor = supervisor.as_mut().map_err(|error| said("", *error))?;
     // What was passed and is not asked for is the program's.
-    let ready = supervisor.net().ready_with(Unclaimed::Keep);
-    ready.map_err(|error| said("", error))?;
+    let net = supervisor.net();
+    net.ready_with(Unclaimed::Keep)
+        .map_err(|error| said("", error))?;
     guard.keep();
-    if !words.is_empty() {
-        log::say(words, generation.into(), None);
+    if has_come {
+        let words = match net.was_rolled_back() {
+            true => "rolled back, generation #",
+            false => "taken over in place, generation #",
+        };
+        log::say(words, net.generation().into(), None);
     }
     let mut this = This {
         program,
@@ -293,9 +293,10 @@ impl This<'_, '_> {
     /// Whether the path of this program names what it did when this was last asked.
     #[inline(never)]
     fn note_image(&mut self) -> bool {
-        let path = self.program.path();
-        let now = path.map_or([0; 4], sys::identity);
-        replace(&mut self.tried, now) == now
+        let now = sys::identity(self.program.path().unwrap_or_default());
+        let is_same = self.tried == now;
+        self.tried = now;
+        is_same
     }
 
     /// Tells the manager that has started this process, if there is one.

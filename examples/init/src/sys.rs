@@ -67,7 +67,7 @@ pub(crate) fn identity(path: &CStr) -> [u64; 4] {
     // SAFETY: numbers, all of which are zeros or the kernel's.
     let file = unsafe { file.assume_init_ref() };
     [
-        u64::from(file.stx_dev_major) << 32 | u64::from(file.stx_dev_minor),
+        u64::from(file.stx_dev_major) | u64::from(file.stx_dev_minor) << 32,
         file.stx_ino,
         file.stx_ctime.tv_sec as u64,
         file.stx_ctime.tv_nsec.into(),
