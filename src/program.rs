@@ -3,13 +3,13 @@
 use core::ffi::{CStr, c_char};
 
 use linux_raw_sys::general::{SIGCHLD, SIGPIPE};
-use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 use crate::activation;
 use crate::environ::{Args, Environ};
 use crate::error::Error;
-use crate::socket::above_stdio;
+use crate::socket::{above, above_stdio};
 use crate::sys::{self, Disposition, SigSet};
 
 /// The arguments, the environment, the working directory and the signal mask that a process was
@@ -137,10 +137,6 @@ impl<'a> Program<'a> {
 /// The working directory, under a number that the environment does not speak of: where sockets
 /// or the channel are missing, it would be taken for one of them.
 fn open_directory(environ: Environ<'_>) -> Option<OwnedFd> {
-    let fd = sys::open_directory(b".\0").ok()?;
-    let first_free = activation::first_unspoken_fd(environ);
-    if fd.as_raw_fd() >= first_free {
-        return Some(fd);
-    }
-    sys::duplicate(sys::lend(&fd), first_free).ok()
+    let directory = sys::open_directory(b".\0").ok()?;
+    above(directory, activation::first_unspoken_fd(environ)).ok()
 }

@@ -224,10 +224,16 @@ pub(crate) fn unlink_own(made: FileId, address: &Address) -> Result<(), Error> {
 /// this process has closed its own.
 #[inline(never)]
 pub(crate) fn above_stdio(fd: OwnedFd) -> Result<OwnedFd, Error> {
-    if fd.as_raw_fd() >= FIRST_FD {
+    above(fd, FIRST_FD)
+}
+
+/// `fd` under a number from this one up.
+#[inline(never)]
+pub(crate) fn above(fd: OwnedFd, lowest: i32) -> Result<OwnedFd, Error> {
+    if fd.as_raw_fd() >= lowest {
         return Ok(fd);
     }
-    sys::duplicate(sys::lend(&fd), FIRST_FD)
+    sys::duplicate(sys::lend(&fd), lowest)
 }
 
 /// Interfaces by number instead of by name, and none where the kernel keeps none.
