@@ -447,6 +447,12 @@ impl Address {
         Self { bytes, len }
     }
 
+    /// Makes it [`UNNAMED`](Self::UNNAMED), all of whose bytes would be in the program's file.
+    pub(crate) fn set_unnamed(&mut self) {
+        [self.bytes[0], self.bytes[1]] = AF_UNIX.to_ne_bytes();
+        self.len = 2;
+    }
+
     pub(crate) fn family(&self) -> u16 {
         u16::from_ne_bytes(self.at(0))
     }

@@ -77,7 +77,9 @@ impl Receiver {
     /// Of which nothing is known yet.
     pub(crate) fn socket() -> Result<OwnedFd, Error> {
         let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
-        sys::bind(sys::lend(&socket), &Address::UNNAMED)?;
+        let mut unnamed = Address::NONE;
+        unnamed.set_unnamed();
+        sys::bind(sys::lend(&socket), &unnamed)?;
         Ok(socket)
     }
 
