@@ -79,13 +79,13 @@ pub(crate) fn bring_loopback_up() {
     /// `struct ifreq`.
     #[repr(C)]
     struct Request {
-        name: [u8; 16],
+        name: [u64; 2],
         flags: u16,
         rest: [u8; 22],
     }
     const UP: u16 = 1;
     let mut request = Request {
-        name: *b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        name: [u64::from_ne_bytes(*b"lo\0\0\0\0\0\0"), 0],
         flags: 0,
         rest: [0; 22],
     };
