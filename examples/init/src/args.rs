@@ -16,7 +16,7 @@ usage: gracenet-init [OPTION]... [--] PROGRAM [ARGUMENT]...
 --restart no|on-failure|always (on-failure with --socket, else no)
 ";
 
-/// The options, in the order of the numbers below; those behind the fifth have no value.
+/// The options, in the order of the numbers below; those from the sixth on have no value.
 const OPTIONS: List =
     List::new("--socket,--ready,--ready-timeout,--grace,--restart,--on-demand,--group,-g,--");
 
@@ -24,7 +24,6 @@ const SOCKET: usize = 0;
 const READY: usize = 1;
 const READY_TIMEOUT: usize = 2;
 const RESTART: usize = 4;
-
 const ON_DEMAND: usize = 5;
 const GROUP: usize = 6;
 const G: usize = 7;
@@ -204,9 +203,8 @@ fn milliseconds(value: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::vec::Vec;
-
     use core::ffi::CStr;
+    use std::vec::Vec;
 
     use super::*;
 

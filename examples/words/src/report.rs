@@ -4,7 +4,7 @@
 //! this takes, and the texts for what cannot happen to these programs, are 8 KiB, a
 //! quarter of what they may have.
 
-use gracenet::activation::VariableError;
+use gracenet::activation::{Variable, VariableError};
 use gracenet::notify::NotifyError;
 use gracenet::supervisor::SupervisorError;
 use gracenet::{Error, Failure, InheritError, ListenError, Operation, StartError};
@@ -89,8 +89,13 @@ impl Why {
                 number &= 0xffff;
             }
             Words::Variable => {
-                line.push(VARIABLES.at((number >> 16) as usize));
+                let variable = number >> 16;
+                line.push(VARIABLES.at(variable as usize));
                 number &= 0xffff;
+                if cfg!(feature = "systemd") && variable == Variable::NotifySocket as u32 {
+                    line.put(" is not an address at byte #", number.into());
+                    return;
+                }
             }
             _ => {}
         }
@@ -180,5 +185,91 @@ impl From<Failure> for Why {
             Failure::TimedOut => Why::new(Words::TimedOut, 0),
             _ => Why::new(Words::Ended, 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use super::*;
+    use gracenet::{Environ, Errno};
+
+    fn text(why: impl Into<Why>) -> String {
+        let mut line = Text::new();
+        why.into().put(&mut line);
+        String::from_utf8(line.as_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn failed_calls_have_names_and_numbers() {
+        for (operation, errno, expected) in [
+            (Operation::Accept4, Errno::MFILE, "accept4: os error 24"),
+            (Operation::Bind, Errno::ADDRINUSE, "bind: os error 98"),
+            (Operation::Write, Errno::PIPE, "write: os error 32"),
+        ] {
+            let error = Error::new(operation, errno);
+            assert_eq!(text(error), expected);
+            assert_eq!(text(StartError::Failed(error)), expected);
+            assert_eq!(text(ListenError::Failed(error)), expected);
+            assert_eq!(text(InheritError::Failed(error)), expected);
+            assert_eq!(text(Failure::Failed(error)), expected);
+            assert_eq!(text(SupervisorError::Failed(error)), expected);
+            assert_eq!(text(NotifyError::Failed(error)), expected);
+        }
+    }
+
+    /// The first and the last of each kind: the words between them are in their order.
+    #[test]
+    fn each_error_has_its_own_words() {
+        let error = Error::new(Operation::Fcntl, Errno::BADF);
+        assert_eq!(text(Why::os_error(9)), "os error 9");
+        assert_eq!(text(InheritError::BadFd { fd: 5, error }), "not open: fd 5");
+        let name = InheritError::LongName { index: 1 };
+        assert_eq!(text(name), "LISTEN_FDNAMES does not name the sockets");
+        assert_eq!(text(ListenError::Full(4)), "no room for another socket");
+        assert_eq!(text(StartError::InProgress), "already in progress");
+        assert_eq!(text(StartError::FdLimit(64)), "over the limit: fd 64");
+        let socket = StartError::NotOurs(2);
+        assert_eq!(text(socket), "not ours any more: socket 2");
+        assert_eq!(text(StartError::Vanished), "vanished before execve");
+        assert_eq!(text(Failure::Exited(3)), "exited with status 3");
+        assert_eq!(text(Failure::Killed(9)), "killed by signal 9");
+        assert_eq!(text(Failure::TimedOut), "not ready in time");
+        assert_eq!(text(Failure::Ended), "ended");
+        assert_eq!(text(NotifyError::TooLong), "not one message");
+    }
+
+    #[test]
+    fn variables_have_names() {
+        use gracenet::activation::{Activation, Reader};
+
+        let reader = Reader {
+            pid: 7,
+            pidfd_inode: None,
+            accept_missing_pid: false,
+        };
+        for (strings, name, at) in [
+            ([c"LISTEN_PID=x", c""], "LISTEN_PID", 0),
+            ([c"LISTEN_PID=7", c"LISTEN_PIDFDID=1x"], "LISTEN_PIDFDID", 1),
+            ([c"LISTEN_PID=7", c"LISTEN_FDS=12x"], "LISTEN_FDS", 2),
+        ] {
+            let error = Activation::decode(Environ::new(&strings), reader).unwrap_err();
+            let expected = std::format!("{name} is not a number in range at byte {at}");
+            assert_eq!(text(error), expected);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "systemd")]
+    fn variables_of_a_manager_have_names() {
+        use gracenet::notify::{Notify, Watchdog};
+
+        let error = Watchdog::new(Environ::new(&[c"WATCHDOG_USEC=5x"])).unwrap_err();
+        let expected = "WATCHDOG_USEC is not a number in range at byte 1";
+        assert_eq!(text(error), expected);
+        let error = Notify::new(Environ::new(&[c"NOTIFY_SOCKET=x"])).unwrap_err();
+        let expected = "NOTIFY_SOCKET is not an address at byte 0";
+        assert_eq!(text(error), expected);
     }
 }

@@ -218,6 +218,28 @@ mod tests {
     }
 
     #[test]
+    fn number_is_where_it_belongs() {
+        for (words, text) in [
+            ("", ""),
+            ("#", "12"),
+            ("started #", "started 12"),
+            ("in # ms", "in 12 ms"),
+            ("none", "none"),
+        ] {
+            assert_eq!(Text::new().put(words, 12).as_bytes(), text.as_bytes());
+        }
+        // What is no words of ours has no number.
+        assert_eq!(Text::new().push("/run/#").as_bytes(), b"/run/#");
+    }
+
+    #[test]
+    fn what_comes_before_a_byte_is_all_where_it_is_not() {
+        for (text, expected) in [("a=b=c", "a"), ("=", ""), ("abc", "abc"), ("", "")] {
+            assert_eq!(before(text.as_bytes(), b'='), expected.as_bytes());
+        }
+    }
+
+    #[test]
     fn words_have_places() {
         let list = List::new("one,,three");
         for (place, word) in ["one", "", "three"].into_iter().enumerate() {
