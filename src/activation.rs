@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use crate::environ::{Environ, value_of};
+use crate::environ::Environ;
 
 /// The first fd that is passed: `SD_LISTEN_FDS_START`.
 pub const FIRST_FD: i32 = 3;
@@ -34,6 +34,9 @@ pub const VARIABLES: [&str; 5] = [
     "GRACENET_FD",
 ];
 
+/// They, in one string.
+const OURS: &str = "LISTEN_PID LISTEN_PIDFDID LISTEN_FDS LISTEN_FDNAMES GRACENET_FD";
+
 /// Is this string one of the variables of [`VARIABLES`]?
 #[inline(never)]
 pub fn is_ours(string: &[u8]) -> bool {
@@ -41,8 +44,10 @@ pub fn is_ours(string: &[u8]) -> bool {
     if !matches!(string.get(1), Some(b'I' | b'R')) {
         return false;
     }
-    let is = |name| value_of(string, name).is_some();
-    is(LISTEN_PID) || is(LISTEN_PIDFDID) || is(LISTEN_FDS) || is(LISTEN_FDNAMES) || is(GRACENET_FD)
+    match split_at_byte(string, b'=') {
+        (name, Some(_)) => place_of(name, OURS).is_some(),
+        _ => false,
+    }
 }
 
 /// What an environment says about sockets for this process.
@@ -93,35 +98,44 @@ impl<'a> Activation<'a> {
     ///
     /// - [sd_listen_fds(3)](https://www.freedesktop.org/software/systemd/man/latest/sd_listen_fds.html)
     pub fn decode(environ: Environ<'a>, reader: Reader) -> Result<Activation<'a>, VariableError> {
+        let (mut activation, mut variable) = (Activation::default(), Variable::ListenPid);
+        match activation.read(environ, reader, &mut variable) {
+            Ok(()) => Ok(activation),
+            Err(at) => Err(VariableError::new(variable, at)),
+        }
+    }
+
+    /// The byte at which it is wrong, of the variable that is looked at; nothing is read where the
+    /// sockets are not for this reader.
+    fn read(
+        &mut self,
+        environ: Environ<'a>,
+        reader: Reader,
+        variable: &mut Variable,
+    ) -> Result<(), usize> {
         match environ.var(LISTEN_PID) {
-            None if !reader.accept_missing_pid => return Ok(Activation::default()),
-            None => {}
-            Some(value) => {
-                let pid = decimal(value, i32::MAX as u64)
-                    .and_then(|pid| if pid == 0 { Err(0) } else { Ok(pid) })
-                    .map_err(|at| VariableError::new(Variable::ListenPid, at))?;
-                if pid != u64::from(reader.pid) {
-                    return Ok(Activation::default());
-                }
-            }
+            None if reader.accept_missing_pid => {}
+            None => return Ok(()),
+            Some(value) => match decimal(value, i32::MAX as u64)? {
+                0 => return Err(0),
+                pid if pid == u64::from(reader.pid) => {}
+                _ => return Ok(()),
+            },
         }
+        *variable = Variable::ListenPidfdid;
         if let Some(value) = environ.var(LISTEN_PIDFDID) {
-            let inode = decimal(value, u64::MAX)
-                .map_err(|at| VariableError::new(Variable::ListenPidfdid, at))?;
+            let inode = decimal(value, u64::MAX)?;
             if reader.pidfd_inode.is_some_and(|own| own != inode) {
-                return Ok(Activation::default());
+                return Ok(());
             }
         }
-        let count = match environ.var(LISTEN_FDS) {
+        *variable = Variable::ListenFds;
+        self.count = match environ.var(LISTEN_FDS) {
             None | Some(b"") => 0,
-            Some(value) => decimal(value, u64::from(u32::MAX))
-                .map_err(|at| VariableError::new(Variable::ListenFds, at))?,
+            Some(value) => decimal(value, u64::from(u32::MAX))? as u32,
         };
-        let names = environ.var(LISTEN_FDNAMES);
-        Ok(Activation {
-            count: count as u32,
-            names,
-        })
+        self.names = environ.var(LISTEN_FDNAMES);
+        Ok(())
     }
 
     /// How many sockets are said to be there, from [`FIRST_FD`] up. Nothing has been checked: the
@@ -185,6 +199,21 @@ pub(crate) fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Which of the words with a space between each it is, counted from 0. A table of them would take
+/// more than they do.
+#[inline(never)]
+pub(crate) fn place_of(word: &[u8], words: &str) -> Option<usize> {
+    let (mut words, mut place) = (words.as_bytes(), 0);
+    loop {
+        let (first, behind) = split_at_byte(words, b' ');
+        if first == word {
+            return Some(place);
+        }
+        words = behind?;
+        place += 1;
+    }
+}
+
 /// The control channel that `GRACENET_FD=fd,pid` names, when it is meant for `pid`.
 ///
 /// With another pid, or none that can be read, it is meant for somebody else and is nothing.
@@ -199,13 +228,10 @@ pub(crate) fn control_fd(environ: Environ<'_>, pid: u32) -> Option<i32> {
 pub(crate) fn first_unspoken_fd(environ: Environ<'_>) -> i32 {
     // More than there can be is nowhere.
     const NOWHERE: u64 = 1 << 30;
-    let sockets = match environ.var(LISTEN_FDS) {
-        Some(value) => match decimal(value, NOWHERE) {
-            Ok(count) => count,
-            Err(0) => 0,
-            Err(_) => NOWHERE,
-        },
-        None => 0,
+    let sockets = match decimal(environ.var(LISTEN_FDS).unwrap_or_default(), NOWHERE) {
+        Ok(count) => count,
+        Err(0) => 0,
+        Err(_) => NOWHERE,
     };
     // The channel lies behind the sockets.
     let channel = i32::from(environ.var(GRACENET_FD).is_some());

@@ -19,7 +19,7 @@ use core::error::Error;
 use core::fmt::{self, Write as _};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use crate::activation::split_at_byte;
+use crate::activation::place_of;
 
 /// What kind of socket an address is for, under Go's names.
 // The numbers say which hosts it has, and above that the type of its sockets, as the kernel has it.
@@ -87,15 +87,10 @@ impl Network {
     /// ```
     pub fn parse(name: &[u8]) -> Result<Self, AddressError> {
         // A match on the names would be compiled into compares byte by byte.
-        let mut names = NAMES.as_bytes();
-        for network in &Self::ALL {
-            let (first, behind) = split_at_byte(names, b' ');
-            if first == name {
-                return Ok(*network);
-            }
-            names = behind.unwrap_or_default();
-        }
-        Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0))
+        let network = place_of(name, NAMES).and_then(|place| Self::ALL.get(place));
+        network
+            .copied()
+            .ok_or(AddressError::new(AddressErrorKind::UnknownNetwork, 0))
     }
 
     /// `network.as_str()` — The name, as [`parse`](Self::parse) takes it.
@@ -208,10 +203,11 @@ impl Address {
     pub const UNNAMED: Self = Self::of_bytes(AF_UNIX, []);
 
     /// Room for one.
-    pub(crate) const NONE: Self = Self {
-        len: 0,
-        bytes: [0; ROOM],
-    };
+    #[inline(never)]
+    pub(crate) const fn room() -> Self {
+        let bytes = [0; ROOM];
+        Self { bytes, len: 0 }
+    }
 
     /// `Address::parse(network, text)` — Reads an address in the form that the network has.
     ///
@@ -262,7 +258,7 @@ impl Address {
     /// # Ok::<(), gracenet::addr::AddressError>(())
     /// ```
     pub fn parse(network: Network, text: &[u8]) -> Result<Self, AddressError> {
-        let mut address = Self::NONE;
+        let mut address = Self::room();
         address.read(network, text).map(|()| address)
     }
 
@@ -274,7 +270,7 @@ impl Address {
     /// - [`AddressErrorKind::Nul`]: at the first NUL.
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_path(path: &[u8]) -> Result<Self, AddressError> {
-        let (mut reader, mut address) = (Reader::new(path), Self::NONE);
+        let (mut reader, mut address) = (Reader::new(path), Self::room());
         let read = reader.has_no_nul() && reader.path_or_name(false, &mut address);
         reader.result(read).map(|()| address)
     }
@@ -287,7 +283,7 @@ impl Address {
     ///
     /// - [`AddressErrorKind::TooLong`]: at the first byte too many.
     pub fn from_abstract(name: &[u8]) -> Result<Self, AddressError> {
-        let (mut reader, mut address) = (Reader::new(name), Self::NONE);
+        let (mut reader, mut address) = (Reader::new(name), Self::room());
         let read = reader.path_or_name(true, &mut address);
         reader.result(read).map(|()| address)
     }
@@ -317,7 +313,7 @@ impl Address {
     #[doc(alias = "getsockname")]
     pub fn decode(sockaddr: &[u8]) -> Option<Self> {
         let (family, rest) = sockaddr.split_first_chunk::<2>()?;
-        let mut address = Self::NONE;
+        let mut address = Self::room();
         address.set(0, *family);
         match address.family() {
             AF_UNIX => {
@@ -416,7 +412,7 @@ impl Address {
         self.path_or_name() == Some(&[])
     }
 
-    /// As [`parse`](Self::parse), into [`NONE`](Self::NONE).
+    /// As [`parse`](Self::parse), into [`NONE`](Self::room()).
     #[inline(never)]
     pub(crate) fn read(&mut self, network: Network, text: &[u8]) -> Result<(), AddressError> {
         let mut reader = Reader::new(text);
@@ -462,7 +458,7 @@ impl Address {
     }
 
     /// Where the kernel writes one to: how long it is, first how much room there is, and the bytes.
-    pub(crate) fn room(&mut self) -> (&mut u32, &mut [u8]) {
+    pub(crate) fn parts(&mut self) -> (&mut u32, &mut [u8]) {
         self.len = ROOM as u32;
         (&mut self.len, &mut self.bytes)
     }
@@ -569,7 +565,7 @@ impl Address {
 /// The flow info is left out.
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
-        let mut ours = Self::NONE;
+        let mut ours = Self::room();
         ours.set_family(address.is_ipv6());
         ours.set(PORT, address.port().to_be_bytes());
         match address {
@@ -632,6 +628,8 @@ impl fmt::Debug for Address {
 ///
 /// `Display` writes `too many colons, an IPv6 address stands in brackets, at byte 1`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+// The kind, by which results that it is a part of are told apart, comes first.
+#[repr(C)]
 pub struct AddressError {
     kind: AddressErrorKind,
     // Not a usize, so that an error fits into a register, and a result with it.

@@ -28,16 +28,12 @@ use crate::sys::{self, Waited};
 /// - [waitid(2)](https://man7.org/linux/man-pages/man2/waitid.2.html)
 #[doc(alias = "waitid")]
 pub fn reap() -> Result<Option<(Pid, Exit)>, Error> {
-    let (pid, waited) = match sys::wait_any() {
-        Err(error) if error.is(Errno::CHILD) => return Ok(None),
-        waited => waited?,
-    };
-    let exit = if let Waited::Exited(status) = waited {
-        Exit::Exited(status)
-    } else if let Waited::Killed(signal) = waited {
-        Exit::Killed(signal)
-    } else {
-        return Ok(None);
+    let mut pid = 0;
+    let exit = match sys::wait_any(&mut pid) {
+        Waited::Exited(status) => Exit::Exited(status),
+        Waited::Killed(signal) => Exit::Killed(signal),
+        Waited::Unknown(error) if !error.is(Errno::CHILD) => return Err(error),
+        _ => return Ok(None),
     };
     Ok(Pid::from_raw(pid as i32).map(|pid| (pid, exit)))
 }

@@ -262,7 +262,7 @@ impl NetView {
         options: &ListenOptions<'_>,
     ) -> Result<Handle, ListenError> {
         let network = Network::parse(network)?;
-        let mut parsed = Address::NONE;
+        let mut parsed = Address::room();
         parsed.read(network, address)?;
         self.obtain(network, &mut parsed, options)
     }
@@ -331,7 +331,7 @@ impl NetView {
         if !network.is_unix() {
             return Err(AddressError::new(AddressErrorKind::UnknownNetwork, 0).into());
         }
-        let mut parsed = Address::NONE;
+        let mut parsed = Address::room();
         parsed.read(network, path.as_ref())?;
         self.obtain(network, &mut parsed, options)
     }
@@ -1181,7 +1181,7 @@ fn rank(slot: &Slot, request: &Request<'_>) -> Option<Rank> {
         return None;
     }
     let fd = slot.as_fd();
-    let mut found = Address::NONE;
+    let mut found = Address::room();
     // Not one that cannot even say where it is bound.
     sys::local_address(fd, &mut found).ok()?;
     // Nor one of a kind that cannot be asked.
@@ -1262,7 +1262,7 @@ impl<'a> Entry<'a> {
     /// The port that it is bound to; `None` where it has none, or was closed behind the table's
     /// back.
     pub fn local_port(&self) -> Option<u16> {
-        let mut address = Address::NONE;
+        let mut address = Address::room();
         sys::local_address(self.0.as_fd(), &mut address).ok()?;
         address.port()
     }

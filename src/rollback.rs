@@ -299,6 +299,6 @@ extern "C" fn crashed(signal: c_int) {
 fn crash_again(signal: u32) {
     for _ in 0..2 {
         let _ = sys::kill(sys::getpid(), None, signal);
-        sys::set_signal_mask(!sys::set_of(&[signal]));
+        sys::set_signal_mask(!sys::set_with(signal));
     }
 }

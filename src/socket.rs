@@ -404,7 +404,7 @@ fn lock_directory(address: &Address) -> Result<OwnedFd, Error> {
 
 /// The address that `fd` is bound to; `None` where it has none that this crate knows.
 pub(crate) fn local_address(fd: BorrowedFd<'_>) -> Result<Option<Address>, Error> {
-    let mut address = Address::NONE;
+    let mut address = Address::room();
     match sys::local_address(fd, &mut address) {
         Ok(()) => Ok(Address::decode(address.as_bytes())),
         Err(error) if is_no_address(fd, error) => Ok(None),
@@ -475,7 +475,7 @@ pub(crate) fn v6only(fd: BorrowedFd<'_>, address: &Address) -> Result<u32, Error
 
 /// What `fd` is.
 pub(crate) fn kind(fd: BorrowedFd<'_>) -> Result<Kind, Error> {
-    let mut address = Address::NONE;
+    let mut address = Address::room();
     match sys::local_address(fd, &mut address) {
         Ok(()) => {}
         Err(error) if is_no_address(fd, error) => return Ok(Kind::Other),

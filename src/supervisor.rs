@@ -638,7 +638,7 @@ impl<'a> Supervisor<'a> {
     fn give_terminal_back(&self) {
         if self.state.main != 0 {
             // From the background, in which this process would be stopped for it.
-            let mask = sys::block_signals(sys::set_of(&[linux_raw_sys::general::SIGTTOU]));
+            let mask = sys::block_signals(sys::set_with(linux_raw_sys::general::SIGTTOU));
             // Where there is no terminal, there is nothing to give.
             let _ = sys::set_foreground(0, self.state.main);
             sys::set_signal_mask(mask);

@@ -94,7 +94,7 @@ impl Receiver {
     /// - `setsockopt`: it cannot be made to say who has sent a message.
     pub fn from_fd(socket: OwnedFd) -> Result<Receiver, Error> {
         let fd = sys::lend(&socket);
-        let mut address = Address::NONE;
+        let mut address = Address::room();
         sys::local_address(fd, &mut address)?;
         let family = (AF_UNIX as u16).to_ne_bytes();
         let address = <[u8; 8]>::try_from(address.as_bytes());

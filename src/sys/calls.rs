@@ -306,11 +306,11 @@ pub(crate) fn set_v6only(fd: BorrowedFd<'_>, value: bool) -> Result<(), Error> {
     set_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, i32::from(value))
 }
 
-/// getsockname(fd), into [`Address::NONE`].
+/// getsockname(fd), into [`Address::room()`].
 #[inline(never)]
 pub(crate) fn local_address(fd: BorrowedFd<'_>, address: &mut Address) -> Result<(), Error> {
     let what = what(Operation::Getsockname, raw::__NR_getsockname);
-    let (length, bytes) = address.room();
+    let (length, bytes) = address.parts();
     let (at, length) = (bytes.as_mut_ptr() as usize, &raw mut *length as usize);
     // SAFETY: both are writable, and the length is that of the bytes.
     unsafe { run(what, number(fd), [at, length]) }
@@ -768,29 +768,25 @@ pub(crate) enum Waited {
 /// waitid(P_PIDFD, or P_PID where that is not known, WEXITED, maybe WNOHANG).
 #[inline(never)]
 pub(crate) fn wait(pid: u32, pidfd: Option<BorrowedFd<'_>>, block: bool) -> Waited {
-    let (mut which, mut id) = (raw::P_PID, pid as usize);
+    let mut whose = 0;
     if let Some(pidfd) = pidfd {
-        (which, id) = (raw::P_PIDFD, number(pidfd));
-    }
-    loop {
-        match waitid(which, id, block) {
+        match waitid(raw::P_PIDFD, number(pidfd), block, &mut whose) {
             // Before Linux 5.4, where there are pidfds already.
-            Err(error) if which != raw::P_PID && error.is(Errno::INVAL) => {
-                (which, id) = (raw::P_PID, pid as usize);
-            }
-            Err(error) => return Waited::Unknown(error),
-            Ok((_, waited)) => return waited,
+            Waited::Unknown(error) if error.is(Errno::INVAL) => {}
+            waited => return waited,
         }
     }
+    waitid(raw::P_PID, pid as usize, block, &mut whose)
 }
 
 /// waitid(P_ALL, WEXITED | WNOHANG): whichever child has ended, and its pid; 0 when none has.
-pub(crate) fn wait_any() -> Result<(u32, Waited), Error> {
-    waitid(raw::P_ALL, 0, false)
+pub(crate) fn wait_any(whose: &mut u32) -> Waited {
+    waitid(raw::P_ALL, 0, false, whose)
 }
 
-/// waitid(which, id, WEXITED, maybe WNOHANG): whose end it is, or 0.
-fn waitid(which: u32, id: usize, block: bool) -> Result<(u32, Waited), Error> {
+/// waitid(which, id, WEXITED, maybe WNOHANG): what has become of it, and whose end that is, or 0.
+#[inline(never)]
+fn waitid(which: u32, id: usize, block: bool, whose: &mut u32) -> Waited {
     /// `struct siginfo`, in whose first 32 bytes is all that is read here.
     #[repr(C)]
     struct Information {
@@ -807,16 +803,18 @@ fn waitid(which: u32, id: usize, block: bool) -> Result<(u32, Waited), Error> {
     };
     let at = &raw mut info as usize;
     // SAFETY: the information is writable, and no usage is asked for.
-    unsafe { run(what, which as usize, [id, at, flags as usize, 0])? };
-    let (code, pid, status) = (info.first[2], info.first[PID], info.first[PID + 2]);
-    let waited = if pid == 0 {
+    if let Err(error) = unsafe { run(what, which as usize, [id, at, flags as usize, 0]) } {
+        return Waited::Unknown(error);
+    }
+    let (code, status) = (info.first[2], info.first[PID + 2]);
+    *whose = info.first[PID] as u32;
+    if *whose == 0 {
         Waited::Running
     } else if code as u32 == raw::CLD_EXITED {
         Waited::Exited(status)
     } else {
         Waited::Killed(status)
-    };
-    Ok((pid as u32, waited))
+    }
 }
 
 /// pidfd_open(pid), which is CLOEXEC (Linux 5.3).
@@ -1210,4 +1208,17 @@ pub(super) unsafe fn rt_sigaction(signal: u32, new: usize, old: usize) -> Result
             [new, old, size_of::<super::SigSet>()],
         )
     }
+}
+
+/// rt_sigprocmask(how, set, old).
+///
+/// # Safety
+///
+/// 1. Nobody relies on the mask until now, if it is changed.
+pub(super) unsafe fn rt_sigprocmask(how: u32, set: &super::SigSet, old: &mut super::SigSet) {
+    let what = what(Operation::Sigaction, raw::__NR_rt_sigprocmask);
+    let (set, old) = (&raw const *set as usize, &raw mut *old as usize);
+    let size = size_of::<super::SigSet>();
+    // SAFETY: one is readable and the other writable, both of this size; 1. is the caller's duty.
+    let _ = unsafe { run(what, how as usize, [set, old, size]) };
 }

@@ -42,11 +42,16 @@ pub(crate) const SIGNALS: u32 = 64;
 /// A set of signals, as the kernel has it: bit n is signal n + 1.
 pub(crate) type SigSet = u64;
 
+/// This signal.
+pub(crate) const fn set_with(signal: u32) -> SigSet {
+    1_u64.wrapping_shl(signal.wrapping_sub(1))
+}
+
 /// These signals.
 pub(crate) const fn set_of(signals: &[u32]) -> SigSet {
     let (mut set, mut rest) = (0, signals);
     while let [signal, behind @ ..] = rest {
-        set |= 1_u64.wrapping_shl(signal.wrapping_sub(1));
+        set |= set_with(*signal);
         rest = behind;
     }
     set
@@ -256,8 +261,8 @@ pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     unsafe { arch::syscall1(raw::__NR_uname as usize, at) };
     // The major number in the upper half, once it is read.
     let (mut release, mut number) = (0_u32, 0_u32);
-    for byte in name.release {
-        let digit = u32::from((byte as u8).wrapping_sub(b'0'));
+    for byte in &name.release {
+        let digit = u32::from((*byte as u8).wrapping_sub(b'0'));
         if digit < 10 {
             number = number.wrapping_mul(10).wrapping_add(digit);
         } else if release == 0 {
@@ -273,31 +278,26 @@ pub(crate) fn kernel_is_at_least(major: u32, minor: u32) -> bool {
 /// rt_sigprocmask(SIG_SETMASK, set): the mask until now. All 64 signals, which a libc's call
 /// does not reach.
 pub(crate) fn set_signal_mask(set: SigSet) -> SigSet {
-    signal_mask(raw::SIG_SETMASK, Some(&set))
+    signal_mask(raw::SIG_SETMASK, set)
 }
 
 /// rt_sigprocmask(SIG_BLOCK, set): the mask until now.
 pub(crate) fn block_signals(set: SigSet) -> SigSet {
-    signal_mask(raw::SIG_BLOCK, Some(&set))
+    signal_mask(raw::SIG_BLOCK, set)
 }
 
 /// rt_sigprocmask(how, set): the mask until now. With valid arguments it cannot fail.
 #[inline(never)]
-fn signal_mask(how: u32, set: Option<&SigSet>) -> SigSet {
+fn signal_mask(how: u32, set: SigSet) -> SigSet {
     let mut old: SigSet = 0;
-    let set = set.map_or(0, |set| set as *const SigSet as usize);
-    let (number, old_at) = (
-        raw::__NR_rt_sigprocmask as usize,
-        &mut old as *mut SigSet as usize,
-    );
-    // SAFETY: `set` is null or readable and `old` writable, both of the size given.
-    unsafe { arch::syscall4(number, how as usize, set, old_at, size_of::<SigSet>()) };
+    // SAFETY: who changes the mask knows what it was.
+    unsafe { calls::rt_sigprocmask(how, &set, &mut old) };
     old
 }
 
-/// rt_sigprocmask with no set: the mask of this thread.
+/// rt_sigprocmask that blocks none: the mask of this thread.
 pub(crate) fn current_signal_mask() -> SigSet {
-    signal_mask(raw::SIG_SETMASK, None)
+    block_signals(0)
 }
 
 /// rt_sigtimedwait(set, 0): signals of the set that wait for this process are gone. They are
@@ -319,31 +319,17 @@ pub(crate) fn pending_signals() -> SigSet {
     set
 }
 
-/// rt_sigaction(signal, action): the disposition until now, which stays when `new` is none.
-///
-/// # Safety
-///
-/// 1. With a `new` disposition: nobody relies on the one until now.
-#[inline(never)]
-unsafe fn sigaction(signal: u32, new: Option<bool>) -> Result<Disposition, Error> {
-    let mut old = Sigaction::new(false);
-    let ignore = Sigaction::new(new == Some(true));
-    let new = new.map_or(0, |_| &raw const ignore as usize);
-    let old_at = &raw mut old as usize;
-    // SAFETY: `new` is null or readable and `old` writable, both laid out as the kernel has them;
-    // 1. is the caller's duty.
-    unsafe { calls::rt_sigaction(signal, new, old_at)? };
-    Ok(match old.handler {
+/// rt_sigaction(signal): its disposition.
+pub(crate) fn disposition(signal: u32) -> Disposition {
+    let mut now = Sigaction::new(false);
+    // SAFETY: `now` is writable, and nothing is changed. A signal's number is right by its caller;
+    // else it is the default.
+    let _ = unsafe { calls::rt_sigaction(signal, 0, &raw mut now as usize) };
+    match now.handler {
         0 => Disposition::Default,
         1 => Disposition::Ignored,
         _ => Disposition::Handled,
-    })
-}
-
-/// rt_sigaction(signal): its disposition.
-pub(crate) fn disposition(signal: u32) -> Disposition {
-    // SAFETY: nothing is changed. A signal's number is right by its caller; else it is the default.
-    unsafe { sigaction(signal, None) }.unwrap_or(Disposition::Default)
+    }
 }
 
 /// rt_sigaction(signal, SIG_DFL or SIG_IGN).
@@ -351,9 +337,11 @@ pub(crate) fn disposition(signal: u32) -> Disposition {
 /// # Safety
 ///
 /// 1. Nobody relies on the disposition until now.
+#[inline(never)]
 pub(crate) unsafe fn set_disposition(signal: u32, ignore: bool) -> Result<(), Error> {
-    // SAFETY: 1. is the caller's duty.
-    unsafe { sigaction(signal, Some(ignore)) }.map(drop)
+    let new = Sigaction::new(ignore);
+    // SAFETY: `new` is readable; 1. is the caller's duty.
+    unsafe { calls::rt_sigaction(signal, &raw const new as usize, 0) }
 }
 
 /// What a signal does, as it is kept to be restored.

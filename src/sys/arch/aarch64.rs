@@ -64,21 +64,6 @@ pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
     result
 }
 
-/// The system call `number` with four arguments.
-///
-/// # Safety
-///
-/// 1. The call is one whose effects the caller answers for.
-#[inline]
-pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
-    unsafe {
-        asm!("svc 0", in("x8") number, inlateout("x0") a => result, in("x1") b, in("x2") c, in("x3") d, options(nostack));
-    }
-    result
-}
-
 /// The system call `number` with up to five arguments: what is in the register of one that it has
 /// not does not matter.
 ///

@@ -94,33 +94,6 @@ pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
     result
 }
 
-/// The system call `number` with four arguments.
-///
-/// # Safety
-///
-/// 1. The call is one whose effects the caller answers for.
-#[inline]
-pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
-    unsafe {
-        asm!(
-            "mov {saved}, r7",
-            "mov r7, {number}",
-            "svc 0",
-            "mov r7, {saved}",
-            number = in(reg) number,
-            saved = out(reg) _,
-            inlateout("r0") a => result,
-            in("r1") b,
-            in("r2") c,
-            in("r3") d,
-            options(nostack),
-        );
-    }
-    result
-}
-
 /// The system call `number` with up to five arguments: what is in the register of one that it has
 /// not does not matter.
 ///

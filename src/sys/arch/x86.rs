@@ -70,22 +70,6 @@ pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
     result
 }
 
-/// The system call `number` with four arguments.
-///
-/// # Safety
-///
-/// 1. The call is one whose effects the caller answers for.
-#[inline]
-pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
-    unsafe {
-        asm!("xchg esi, edi", "int 0x80", "xchg esi, edi", inlateout("eax") number => result,
-            in("ebx") a, in("ecx") b, in("edx") c, in("edi") d, options(nostack));
-    }
-    result
-}
-
 /// The system call `number` with up to five arguments: what is in the register of one that it has
 /// not does not matter.
 ///

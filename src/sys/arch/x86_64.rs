@@ -68,22 +68,6 @@ pub(crate) unsafe fn syscall2(number: usize, a: usize, b: usize) -> isize {
     result
 }
 
-/// The system call `number` with four arguments.
-///
-/// # Safety
-///
-/// 1. The call is one whose effects the caller answers for.
-#[inline]
-pub(crate) unsafe fn syscall4(number: usize, a: usize, b: usize, c: usize, d: usize) -> isize {
-    let result;
-    // SAFETY: 1. is the caller's duty, and the registers are declared as above.
-    unsafe {
-        asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b, in("rdx") c,
-            in("r10") d, lateout("rcx") _, lateout("r11") _, options(nostack));
-    }
-    result
-}
-
 /// The system call `number` with up to five arguments: what is in the register of one that it has
 /// not does not matter.
 ///
