@@ -77,7 +77,7 @@ impl Receiver {
     /// Of which nothing is known yet.
     pub(crate) fn socket() -> Result<OwnedFd, Error> {
         let socket = above_stdio(sys::socket(AF_UNIX, SOCK_DGRAM | sys::SOCK_NONBLOCK)?)?;
-        let mut unnamed = Address::NONE;
+        let mut unnamed = Address::room();
         unnamed.set_unnamed();
         sys::bind(sys::lend(&socket), &unnamed)?;
         Ok(socket)
