@@ -57,8 +57,9 @@ impl From<gracenet::Error> for Errno {
 /// 1. It must be sound to make this call with these arguments.
 #[inline(never)]
 unsafe fn call(a: usize, b: usize, c: usize, d: usize, number: u32) -> Result<u32, Errno> {
+    // The fifth is an address or a mask of signals where there is one, and none is meant.
     // SAFETY: 1: the caller's.
-    let result = unsafe { gracenet_start::syscall(number, [a, b, c, d]) } as i32;
+    let result = unsafe { gracenet_start::syscall(number, [a, b, c, d, 0]) } as i32;
     if result < 0 {
         Err(Errno(result.unsigned_abs()))
     } else {
