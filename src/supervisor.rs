@@ -153,9 +153,6 @@ pub enum Event {
 pub struct Supervisor<'a> {
     net: &'a mut NetView,
     epoll: OwnedFd,
-    terminating: bool,
-    /// The listeners are in the epoll.
-    awaits_clients: bool,
     options: Options,
     state: State,
     receiver: Option<Receiver>,
@@ -172,8 +169,7 @@ const PLACES: usize = MOST_PROCESSES + 1;
 #[derive(Debug)]
 #[repr(C)]
 struct State {
-    version: u32,
-    next: Next,
+    version: u64,
     /// When a start is to be.
     at: Deadline,
     /// For how long the last start was put off; 0 if the last process did not come to nothing.
@@ -184,9 +180,11 @@ struct State {
     status: i32,
     /// The pid that signals go to, or 0.
     main: u32,
+    next: Next,
     /// It was ready once.
-    proven: u16,
-    has_receiver: u16,
+    proven: u8,
+    has_receiver: u8,
+    reserved: u8,
     records: [Record; PLACES],
 }
 
@@ -196,7 +194,8 @@ struct State {
 struct Record {
     pid: u32,
     phase: Phase,
-    has_channel: u16,
+    has_channel: u8,
+    reserved: u16,
     /// Until when it has to become ready, or to end.
     until: Deadline,
     /// From when on it has lived for as long as a start can be put off.
@@ -204,7 +203,7 @@ struct Record {
 }
 
 /// What a process does, a bit for each.
-type Phase = u16;
+type Phase = u8;
 
 const STARTING: Phase = 1;
 const SERVING: Phase = 2;
@@ -216,7 +215,7 @@ const TRYING: Phase = 8;
 /// What comes when no process serves, or becomes ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(transparent)]
-struct Next(u32);
+struct Next(u8);
 
 impl Next {
     /// There is one.
@@ -274,7 +273,7 @@ impl core::error::Error for SupervisorError {}
 const NAME: &str = "gracenet.supervisor";
 
 /// Of what it is told.
-const VERSION: u32 = 2;
+const VERSION: u64 = 2;
 
 impl<'a> Supervisor<'a> {
     /// `Supervisor::new(net, program, command, options)` — supervises `command`, a program and its
@@ -300,19 +299,18 @@ impl<'a> Supervisor<'a> {
         let mut supervisor = Supervisor {
             net,
             epoll,
-            terminating: false,
-            awaits_clients: false,
             options: *options,
             state: State {
                 version: VERSION,
-                next: Next::START,
                 at: Deadline::from_ns(0),
                 delay_ms: 0,
                 starts: 0,
                 status: 0,
                 main: 0,
+                next: Next::START,
                 proven: 0,
                 has_receiver: 0,
+                reserved: 0,
                 records: [Record::NONE; PLACES],
             },
             receiver: None,
@@ -410,8 +408,11 @@ impl<'a> Supervisor<'a> {
         let successors = &mut self.successors;
         self.net.reap(|pid, exit| {
             let mut ours = false;
-            for successor in successors.iter_mut().flatten() {
-                ours |= successor.pid() == pid && successor.note_end(exit);
+            for successor in &mut *successors {
+                match successor {
+                    Some(successor) if successor.pid() == pid => ours = successor.note_end(exit),
+                    _ => {}
+                }
             }
             if !ours {
                 ended(pid, exit);
@@ -421,9 +422,12 @@ impl<'a> Supervisor<'a> {
 
     /// `supervisor.forward(signal)` — sends a signal to the program, if there is one.
     pub fn forward(&self, signal: Signal) {
-        for successor in self.successors.iter().flatten() {
-            if raw(successor.pid()) == self.state.main {
-                send(successor, signal, self.options.signal_group);
+        for successor in &self.successors {
+            match successor {
+                Some(successor) if raw(successor.pid()) == self.state.main => {
+                    send(successor, signal, self.options.signal_group);
+                }
+                _ => {}
             }
         }
     }
@@ -434,8 +438,6 @@ impl<'a> Supervisor<'a> {
     ///
     /// Again, it sends the signal once more.
     pub fn terminate(&mut self, signal: Signal) {
-        let first = !self.terminating;
-        self.terminating = true;
         self.stop_awaiting();
         if self.state.next != Next::OVER {
             self.state.next = Next::END;
@@ -451,7 +453,7 @@ impl<'a> Supervisor<'a> {
             }
             // Whatever it says of itself does not matter any more.
             successor.declare_ready();
-            if first && record.phase != ENDING {
+            if record.phase != ENDING {
                 record.is_to_end(kill_at);
             }
             send(successor, signal, self.options.signal_group);
@@ -496,9 +498,12 @@ impl<'a> Supervisor<'a> {
         if !self.state.next.is_settled() {
             return StartError::InProgress;
         }
-        for successor in self.successors.iter_mut().flatten() {
+        for successor in &mut self.successors {
             // What it has ended with would be lost.
-            if successor.end_of_it().is_some() {
+            if successor
+                .as_mut()
+                .is_some_and(|it| it.end_of_it().is_some())
+            {
                 return StartError::InProgress;
             }
         }
@@ -515,9 +520,10 @@ impl<'a> Supervisor<'a> {
         };
         receiver.hear(&mut |sender| {
             // Nothing of its children counts.
-            for successor in self.successors.iter_mut().flatten() {
-                if raw(successor.pid()) == sender {
-                    successor.declare_ready();
+            for successor in &mut self.successors {
+                match successor {
+                    Some(successor) if raw(successor.pid()) == sender => successor.declare_ready(),
+                    _ => {}
                 }
             }
         });
@@ -739,16 +745,12 @@ impl<'a> Supervisor<'a> {
     // Clients that wait.
 
     fn await_client(&mut self) {
-        if !self.awaits_clients {
-            self.awaits_clients = true;
-            self.watch_listeners(true);
-        }
+        self.watch_listeners(true);
         self.state.next = Next::CLIENT;
     }
 
-    fn stop_awaiting(&mut self) {
-        if self.awaits_clients {
-            self.awaits_clients = false;
+    fn stop_awaiting(&self) {
+        if self.state.next == Next::CLIENT {
             self.watch_listeners(false);
         }
     }
@@ -838,8 +840,7 @@ impl<'a> Supervisor<'a> {
                 watch(&self.epoll, successor.pidfd(), true);
             }
             if self.state.next == Next::CLIENT {
-                // The last one has said so.
-                self.await_client();
+                self.watch_listeners(true);
             }
         }
         if socket.is_none() && self.options.readiness == Readiness::Notify {
@@ -865,6 +866,7 @@ impl Record {
         pid: 0,
         phase: 0,
         has_channel: 0,
+        reserved: 0,
         until: Deadline::from_ns(0),
         lasting: Deadline::from_ns(0),
     };
