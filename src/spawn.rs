@@ -292,7 +292,7 @@ impl<'a> Start<'a> {
             pidfd: None,
             our_end: None,
             their_end: None,
-            plan: Plan::EMPTY,
+            plan: Plan::new(),
         }
     }
 
@@ -327,12 +327,10 @@ impl<'a> Start<'a> {
         if self.path.is_empty() && changes.executable.is_none() {
             self.find(StartError::NoProgram);
         }
-        let mut index = 0;
-        for slot in self.sockets {
+        for (index, slot) in self.sockets.iter().enumerate() {
             if !slot.is_intact() {
-                self.find(StartError::NotOurs(index));
+                self.find(StartError::NotOurs(index as u32));
             }
-            index += 1;
         }
         sys::fd_limits(&mut self.limits);
         self.found
@@ -750,9 +748,10 @@ fn on_stack<const WORDS: usize>(
     fits
 }
 
-// Both are laid out among the words.
-const _: () = assert!(size_of::<Move>() % size_of::<Word>() == 0);
-const _: () = assert!(size_of::<Place>() % size_of::<Word>() == 0);
+// Both are laid out among the words, and no word is left half.
+const _: () = assert!(align_of::<Move>() <= align_of::<Word>());
+const _: () = assert!(align_of::<Place>() <= align_of::<Word>());
+const _: () = assert!(size_of::<Move>() == 8 && size_of::<Place>() == 8);
 
 /// How many fds one word of the kernel's second bitmap of them stands for (64 times 64). Before
 /// Linux 6.11, and its stable releases of summer 2024, a table that was cut within these kept

@@ -63,32 +63,34 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) const EMPTY: Plan = Plan {
-        report: AtomicU32::new(0),
-        in_place: false,
-        shares_files: false,
-        handlers_cleared: false,
-        cut: 0,
-        close_from: 0,
-        limit: 0,
-        directory: 0,
-        steps: ptr::null(),
-        step_count: 0,
-        executable: 0,
-        missing_stdio: 0,
-        discarded: 0,
-        leads_group: false,
-        death_signal: 0,
-        signals: AtStart {
-            mask: 0,
-            ignored: 0,
-        },
-        pids: [ptr::null_mut(); 3],
-        path: ptr::null(),
-        searches: false,
-        argv: ptr::null(),
-        envp: ptr::null(),
-    };
+    pub(super) const fn new() -> Plan {
+        Plan {
+            report: AtomicU32::new(0),
+            in_place: false,
+            shares_files: false,
+            handlers_cleared: false,
+            cut: 0,
+            close_from: 0,
+            limit: 0,
+            directory: 0,
+            steps: ptr::null(),
+            step_count: 0,
+            executable: 0,
+            missing_stdio: 0,
+            discarded: 0,
+            leads_group: false,
+            death_signal: 0,
+            signals: AtStart {
+                mask: 0,
+                ignored: 0,
+            },
+            pids: [ptr::null_mut(); 3],
+            path: ptr::null(),
+            searches: false,
+            argv: ptr::null(),
+            envp: ptr::null(),
+        }
+    }
 }
 
 /// Carries out the [`Plan`] at `plan`, and executes the successor or ends.
