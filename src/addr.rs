@@ -819,8 +819,9 @@ impl<'a> Reader<'a> {
             return false;
         }
         let begin = PATH + usize::from(is_abstract);
-        if let Some(room) = address.bytes.get_mut(begin..begin + rest.len()) {
-            room.copy_from_slice(rest);
+        let room = address.bytes.iter_mut().skip(begin);
+        for (to, from) in room.zip(rest) {
+            *to = *from;
         }
         address.set(0, AF_UNIX.to_ne_bytes());
         // The NUL before a name counts, and so does the one behind a path.
