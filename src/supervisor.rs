@@ -32,7 +32,7 @@ use crate::sys;
 use crate::time::Deadline;
 
 /// How many processes there can be at a time: the one that serves, the next one, and others that end
-/// what they have begun.
+/// what they have begun. A [canary](Supervisor::start_canary) is one more.
 pub const MOST_PROCESSES: usize = 8;
 
 /// How a program is known to be ready.
@@ -534,10 +534,10 @@ impl<'a> Supervisor<'a> {
         let lives_on = matches!(self.options.readiness, Readiness::After(_));
         let record = self.state.records.get_mut(index)?;
         let successor = self.successors.get_mut(index)?.as_mut()?;
-        let outcome = outcome(successor, record, lives_on);
+        let is_over = record.until.has_passed();
         let (phase, pid) = (record.phase, successor.pid());
-        let Some(outcome) = outcome else {
-            if phase == TRYING || !record.until.has_passed() {
+        let Some(outcome) = outcome(successor, phase, is_over, lives_on) else {
+            if phase == TRYING || !is_over {
                 return None;
             }
             // All of it. By itself it is killed by now, if it should have become ready.
@@ -924,24 +924,25 @@ fn raw(pid: Pid) -> u32 {
     pid.as_raw_nonzero().get() as u32
 }
 
-/// What has become of it, if it is decided.
+/// What has become of a process, if it is decided; its time may be over by which it is.
 #[inline(never)]
 fn outcome(
     successor: &mut Successor,
-    record: &Record,
+    phase: Phase,
+    is_over: bool,
     lives_on: bool,
 ) -> Option<Result<(), Failure>> {
-    match record.phase {
-        STARTING if lives_on => {
-            if record.until.has_passed() {
-                successor.declare_ready();
-            }
-            successor.try_wait(Deadline::NEVER)
-        }
-        STARTING | TRYING => successor.try_wait(record.until),
-        // One that was told to end before it was ready need not become so.
-        _ => successor.end_of_it(),
+    // One that was told to end before it was ready need not become so.
+    if phase & (STARTING | TRYING) == 0 {
+        return successor.end_of_it();
     }
+    if is_over && lives_on && phase == STARTING {
+        successor.declare_ready();
+    }
+    successor.try_wait(match is_over {
+        true => Deadline::from_ns(0),
+        false => Deadline::NEVER,
+    })
 }
 
 fn send(successor: &Successor, signal: Signal, group: bool) {

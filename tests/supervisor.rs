@@ -1033,29 +1033,31 @@ fn state_of_another_version_is_not_guessed_at() {
         let program = this_program();
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
-        let null = File::open("/dev/null").unwrap();
-        match net.generation() {
-            generation @ (0 | 1) => {
-                if generation == 0 {
-                    net.listen("tcp", "127.0.0.1:0").unwrap();
-                }
-                // And then something that is no state at all.
-                let (ours, theirs) = report();
-                tell(&ours, "of the future");
-                let fd = if generation == 0 {
-                    theirs.as_fd()
-                } else {
-                    null.as_fd()
-                };
-                let lent = [("gracenet.supervisor", fd)];
-                if generation == 1 {
-                    is_refused(&mut net, &program);
-                }
-                let changes = Changes::new().lend(&lent).unwrap();
-                panic!("not replaced: {}", net.replace(&program, &changes));
-            }
-            _ => is_refused(&mut net, &program),
+        let generation = net.generation();
+        if generation == 0 {
+            net.listen("tcp", "127.0.0.1:0").unwrap();
+        } else {
+            is_refused(&mut net, &program);
         }
+        let (ours, theirs) = report();
+        let null = File::open("/dev/null").unwrap();
+        let fd = match generation {
+            // As long as what this version leaves.
+            0 => {
+                tell(&ours, &"9".repeat(256));
+                theirs.as_fd()
+            }
+            1 => {
+                tell(&ours, "of the future");
+                theirs.as_fd()
+            }
+            // Something that is no state at all.
+            2 => null.as_fd(),
+            _ => return,
+        };
+        let lent = [("gracenet.supervisor", fd)];
+        let changes = Changes::new().lend(&lent).unwrap();
+        panic!("not replaced: {}", net.replace(&program, &changes));
     });
 }
 
