@@ -463,8 +463,8 @@ impl Address {
         (&mut self.len, &mut self.bytes)
     }
 
-    pub(crate) fn set_port_of(&mut self, other: &Self) {
-        self.set::<2>(PORT, other.at(PORT));
+    pub(crate) fn set_any_port(&mut self) {
+        self.set(PORT, [0, 0]);
     }
 
     /// The interface that is named, for the kernel to write its number behind the name.
@@ -494,15 +494,14 @@ impl Address {
     }
 
     /// Turns all addresses of one family into all addresses of the other, the port stays: whether it
-    /// was all addresses. Not for a unix socket's.
+    /// was all addresses.
     pub(crate) fn turn_wildcard(&mut self) -> bool {
         let host = self.bytes.get(V4..).unwrap_or_default();
-        if host.iter().any(|byte| *byte != 0) {
-            return false;
+        let turns = self.is_inet() && host.iter().all(|byte| *byte == 0);
+        if turns {
+            self.set_family(self.family() == AF_INET);
         }
-        let is_v6 = self.family() == AF_INET6;
-        self.set_family(!is_v6);
-        true
+        turns
     }
 
     fn set_family(&mut self, v6: bool) {
@@ -1472,6 +1471,7 @@ mod tests {
         assert_eq!(turned(inet("::1", 80)), None);
         assert_eq!(turned(inet("0.0.0.1", 80)), None);
         assert_eq!(turned(zoned("::", 1, 80)), None);
+        assert_eq!(turned(Address::from_path(b"/a").unwrap()), None);
     }
 
     #[test]

@@ -19,26 +19,27 @@ pub(crate) struct Rank(u8);
 
 impl Rank {
     pub(crate) const BEST: Rank = Rank(0);
+    /// It is another one.
+    pub(crate) const NONE: Rank = Rank(u8::MAX);
 }
 
 impl Request<'_> {
     /// How well a socket of the right transport matches that is bound to `found`, as getsockname
-    /// says, is V6ONLY or not and was passed under `name`; `None` if it is another one.
+    /// says, is V6ONLY or not and was passed under `name`. `found` is used up.
     #[inline(never)]
-    pub(crate) fn rank(&self, found: &Address, v6only: bool, name: &[u8]) -> Option<Rank> {
+    pub(crate) fn rank(&self, found: &mut Address, v6only: bool, name: &[u8]) -> Rank {
         let same_name = self.name == Some(name);
-        let mut wanted = *self.address;
-        if wanted.port() == Some(0) {
-            // Any port is a fresh one, unless the socket is asked for by its name.
+        // Any port is a fresh one, unless the socket is asked for by its name.
+        if self.address.port() == Some(0) {
             if !same_name {
-                return None;
+                return Rank::NONE;
             }
-            wanted.set_port_of(found);
+            found.set_any_port();
         }
-        let kind = if wanted == *found {
+        let kind = if *found == *self.address {
             // A network of one family has no hosts of the other.
             match (v6only, self.network.is_v6_only()) {
-                (false, true) => return None,
+                (false, true) => return Rank::NONE,
                 // The activator's word on IPV6_V6ONLY stands: a socket of our own could not be bound
                 // beside this one.
                 (true, false) => 1,
@@ -48,13 +49,13 @@ impl Request<'_> {
             // As Go binds 0.0.0.0 as [::], and as a machine without IPv6 binds [::] as 0.0.0.0.
             // Again a socket of our own could not be bound beside it. One of IPv4 is not V6ONLY.
             let both = self.network.has_both_families() && !v6only;
-            if !both || !wanted.turn_wildcard() || wanted != *found {
-                return None;
+            if !both || !found.turn_wildcard() || *found != *self.address {
+                return Rank::NONE;
             }
             2
         };
         let other_name = !same_name && self.name.is_some();
-        Some(Rank(kind * 2 + u8::from(other_name)))
+        Rank(kind * 2 + u8::from(other_name))
     }
 }
 
@@ -73,14 +74,15 @@ mod tests {
         name: Option<&[u8]>,
         found: &Address,
         passed: &[u8],
-    ) -> Option<Rank> {
+    ) -> Rank {
         let network = Network::parse(network.as_bytes()).unwrap();
         let request = Request {
             network,
             address: &bound(network, address),
             name,
         };
-        request.rank(found, false, passed)
+        let mut found = *found;
+        request.rank(&mut found, false, passed)
     }
 
     fn rank(network: &str, address: &str, found: &str, v6only: bool) -> Option<u8> {
@@ -90,9 +92,9 @@ mod tests {
             address: &bound(network, address),
             name: None,
         };
-        let found = bound(Network::Tcp, found);
-        let rank = request.rank(&found, v6only, b"unknown");
-        rank.map(|rank| rank.0 / 2)
+        let mut found = bound(Network::Tcp, found);
+        let rank = request.rank(&mut found, v6only, b"unknown");
+        (rank != Rank::NONE).then_some(rank.0 / 2)
     }
 
     /// Case B1, B2.
@@ -137,10 +139,10 @@ mod tests {
         let found = bound(Network::Tcp, "127.0.0.1:4711");
         let web: Option<&[u8]> = Some(b"web");
         let rank = |address, name, passed| named("tcp", address, name, &found, passed);
-        assert_eq!(rank("127.0.0.1:0", web, b"web"), Some(Rank::BEST));
-        assert_eq!(rank("127.0.0.1:0", web, b"admin"), None);
-        assert_eq!(rank("127.0.0.1:0", None, b"web"), None);
-        assert_eq!(rank("127.0.0.2:0", web, b"web"), None);
+        assert_eq!(rank("127.0.0.1:0", web, b"web"), Rank::BEST);
+        assert_eq!(rank("127.0.0.1:0", web, b"admin"), Rank::NONE);
+        assert_eq!(rank("127.0.0.1:0", None, b"web"), Rank::NONE);
+        assert_eq!(rank("127.0.0.2:0", web, b"web"), Rank::NONE);
     }
 
     /// Case B6. Of several equal addresses the one of the name that was asked for.
@@ -149,7 +151,7 @@ mod tests {
         let found = bound(Network::Tcp, "127.0.0.1:80");
         let rank = |passed| named("tcp", "127.0.0.1:80", Some(b"b"), &found, passed);
         assert!(rank(b"b") < rank(b"a"));
-        assert!(rank(b"a").is_some());
+        assert!(rank(b"a") < Rank::NONE);
     }
 
     /// Case B7.
@@ -166,7 +168,7 @@ mod tests {
     #[test]
     fn unix_addresses_match_byte_for_byte() {
         let found = bound(Network::Unix, "/run/a");
-        let matches = |network, address| named(network, address, None, &found, b"").is_some();
+        let matches = |network, address| named(network, address, None, &found, b"") < Rank::NONE;
         assert!(matches("unix", "/run/a"));
         assert!(!matches("unix", "/run/b"));
         assert!(!matches("unix", "@/run/a"));

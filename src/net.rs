@@ -973,31 +973,25 @@ impl NetView {
         request: &Request<'_>,
         options: &ListenOptions<'_>,
     ) -> Result<Option<Handle>, Error> {
-        let mut best: Option<(Rank, bool, &mut Slot)> = None;
+        let (mut best, mut found) = (Rank::NONE, None);
         for slot in &mut self.0.slots {
-            let Some(rank) = rank(slot, request) else {
-                continue;
-            };
-            if best.as_ref().is_some_and(|(best, ..)| *best <= rank) {
+            let rank = rank(slot, request);
+            if rank >= best {
                 continue;
             }
-            let listens = match request.network.is_datagram() {
-                true => true,
-                false => match socket::readiness(slot.as_fd())? {
-                    Readiness::Listens => true,
-                    Readiness::CouldListen => false,
-                    Readiness::Never => continue,
-                },
-            };
-            best = Some((rank, listens, slot));
+            let readiness = socket::readiness(slot.as_fd(), request.network)?;
+            if readiness == Readiness::Never {
+                continue;
+            }
+            (best, found) = (rank, Some((slot, readiness)));
             if rank == Rank::BEST {
                 break;
             }
         }
-        let Some((_, listens, slot)) = best else {
+        let Some((slot, readiness)) = found else {
             return Ok(None);
         };
-        if !listens {
+        if readiness == Readiness::CouldListen {
             sys::listen(slot.as_fd(), options.backlog)?;
         }
         if let Some(nonblocking) = options.nonblocking {
@@ -1174,20 +1168,24 @@ fn start_with(
     }
 }
 
-/// How well a socket matches that nobody has claimed; nothing if it is another one.
+/// How well a socket matches that nobody has claimed.
 #[inline(never)]
-fn rank(slot: &Slot, request: &Request<'_>) -> Option<Rank> {
-    if slot.claimed {
-        return None;
-    }
+fn rank(slot: &Slot, request: &Request<'_>) -> Rank {
     let fd = slot.as_fd();
     let mut found = Address::room();
     // Not one that cannot even say where it is bound.
-    sys::local_address(fd, &mut found).ok()?;
+    if slot.claimed || sys::local_address(fd, &mut found).is_err() {
+        return Rank::NONE;
+    }
     // Nor one of a kind that cannot be asked.
-    let v6only = socket::v6only(fd, &found).ok()?;
-    let rank = request.rank(&found, v6only != 0, slot.name.as_bytes())?;
-    socket::speaks(fd, request.network).then_some(rank)
+    let Ok(v6only) = socket::v6only(fd, &found) else {
+        return Rank::NONE;
+    };
+    let rank = request.rank(&mut found, v6only != 0, slot.name.as_bytes());
+    if rank == Rank::NONE || !socket::speaks(fd, request.network) {
+        return Rank::NONE;
+    }
+    rank
 }
 
 /// F_SETFD by number: also tells whether the fd is open.

@@ -442,7 +442,8 @@ const TCP: u32 = net::IPPROTO_TCP as u32;
 const MPTCP: u32 = net::IPPROTO_MPTCP as u32;
 const UDP: u32 = net::IPPROTO_UDP as u32;
 
-/// Whether `fd` listens, or could be made to: a stream that is not connected.
+/// Whether `fd` listens, as far as its network does, or could be made to: a stream that is not
+/// connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readiness {
     Listens,
@@ -450,13 +451,12 @@ pub(crate) enum Readiness {
     Never,
 }
 
-pub(crate) fn readiness(fd: BorrowedFd<'_>) -> Result<Readiness, Error> {
-    if sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
+pub(crate) fn readiness(fd: BorrowedFd<'_>, network: Network) -> Result<Readiness, Error> {
+    if network.is_datagram() || sys::socket_option(fd, net::SO_ACCEPTCONN)? != 0 {
         return Ok(Readiness::Listens);
     }
-    match sys::socket_option(fd, net::SO_TYPE)? {
-        net::SOCK_STREAM | net::SOCK_SEQPACKET => {}
-        _ => return Ok(Readiness::Never),
+    if sys::socket_option(fd, net::SO_TYPE)? != network.socket_type() {
+        return Ok(Readiness::Never);
     }
     match sys::check_peer(fd) {
         Ok(()) => Ok(Readiness::Never),

@@ -662,8 +662,11 @@ pub(crate) fn open_path(path: &[u8]) -> Result<OwnedFd, Error> {
 
 /// openat(AT_FDCWD, the path of an address, O_RDONLY).
 pub(crate) fn open_to_read(address: &Address) -> Result<OwnedFd, Error> {
-    let path = address.c_path().map_or(&[][..], |path| path);
-    open_from(raw::AT_FDCWD as u32 as usize, path, raw::O_RDONLY, 0)
+    let what = what(Operation::Open, raw::__NR_openat);
+    let (at, path) = (raw::AT_FDCWD as u32 as usize, path_of(address));
+    let flags = (raw::O_RDONLY | raw::O_CLOEXEC) as usize;
+    // SAFETY: a C string; makes a new fd.
+    unsafe { open_call(what, at, [path, flags, 0]) }
 }
 
 /// openat(folder, name, flags | O_CLOEXEC, mode).
@@ -840,7 +843,7 @@ pub(crate) fn kill(pid: u32, pidfd: Option<BorrowedFd<'_>>, signal: u32) -> Resu
     }
     let what = what(Operation::Kill, raw::__NR_kill);
     // SAFETY: no memory is touched.
-    unsafe { run(what, pid as usize, [signal, 0, 0]) }
+    unsafe { run(what, pid as usize, [signal]) }
 }
 
 /// kill(-group, signal): to every process of the group.

@@ -395,34 +395,35 @@ pub(crate) unsafe fn restore_handler(
 ///
 /// 1. So many bytes are free until [`no_handler_stack`] is called, or this thread has ended.
 pub(crate) unsafe fn set_handler_stack(stack: *mut c_void, size: usize) {
-    let mut new = handler_stack();
-    if new.ss_flags as u32 & raw::SS_DISABLE != 0 {
-        new.ss_sp = stack;
-        new.ss_flags = 0;
-        new.ss_size = size as _;
-        // SAFETY: 1. is the caller's duty.
-        let _ = unsafe { calls::sigaltstack(&raw const new as usize, 0) };
-    }
-}
-
-/// sigaltstack(): the one that this thread has.
-fn handler_stack() -> raw::stack_t {
-    let mut now = raw::stack_t {
-        ss_sp: core::ptr::null_mut(),
-        ss_flags: 0,
-        ss_size: 0,
-    };
-    // SAFETY: it is writable. When that fails it is none, and not even that one has none.
-    let _ = unsafe { calls::sigaltstack(0, &raw mut now as usize) };
-    now
+    // SAFETY: 1. is the caller's duty.
+    unsafe { replace_handler_stack(core::ptr::null_mut(), stack, size, 0) };
 }
 
 /// sigaltstack(SS_DISABLE), unless this thread has got another stack since.
 pub(crate) fn no_handler_stack(stack: *mut c_void) {
-    let mut now = handler_stack();
-    if now.ss_sp == stack {
-        now.ss_flags = raw::SS_DISABLE as c_int;
-        // SAFETY: no memory is given.
+    // SAFETY: none is set.
+    unsafe { replace_handler_stack(stack, core::ptr::null_mut(), 0, raw::SS_DISABLE) };
+}
+
+/// sigaltstack(stack), if this thread has `old`: null, where it has none.
+///
+/// # Safety
+///
+/// 1. As for [`set_handler_stack`], unless it is disabled.
+#[inline(never)]
+unsafe fn replace_handler_stack(old: *mut c_void, stack: *mut c_void, size: usize, flags: u32) {
+    let mut now = raw::stack_t {
+        ss_sp: stack,
+        ss_flags: 0,
+        ss_size: 0,
+    };
+    // SAFETY: it is writable. When that fails nothing is known, and nothing is changed.
+    let asked = unsafe { calls::sigaltstack(0, &raw mut now as usize) };
+    if asked.is_ok() && now.ss_sp == old {
+        now.ss_sp = stack;
+        now.ss_flags = flags as c_int;
+        now.ss_size = size as _;
+        // SAFETY: 1. is the caller's duty.
         let _ = unsafe { calls::sigaltstack(&raw const now as usize, 0) };
     }
 }
