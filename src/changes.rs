@@ -28,14 +28,8 @@ use crate::time::Deadline;
 /// # let _ = changes;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)] // What is looked at most lies in front.
 pub struct Changes<'a> {
-    pub(crate) path: Option<&'a CStr>,
-    pub(crate) executable: Option<BorrowedFd<'a>>,
-    pub(crate) args: Option<Args<'a>>,
-    pub(crate) set: &'a [&'a CStr],
-    pub(crate) unset: &'a [&'a str],
-    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
-    pub(crate) lent: &'a [(&'a str, BorrowedFd<'a>)],
     /// It knows nothing of a channel.
     pub(crate) foreign: bool,
     /// It says that it is ready, and leaves.
@@ -44,10 +38,17 @@ pub struct Changes<'a> {
     pub(crate) group: bool,
     /// CLONE_NEWPID, or nothing.
     pub(crate) namespaces: u32,
-    /// What is executed again when the successor in place does not become ready, and by when.
-    pub(crate) rollback: Option<(BorrowedFd<'a>, Deadline)>,
+    pub(crate) path: Option<&'a CStr>,
+    pub(crate) executable: Option<BorrowedFd<'a>>,
+    pub(crate) stdio: [Option<BorrowedFd<'a>>; 3],
+    pub(crate) lent: &'a [(&'a str, BorrowedFd<'a>)],
+    pub(crate) set: &'a [&'a CStr],
+    pub(crate) unset: &'a [&'a str],
     /// Which generation it is told to be, if not the next one.
     pub(crate) generation: Option<u32>,
+    /// What is executed again when the successor in place does not become ready, and by when.
+    pub(crate) rollback: Option<(BorrowedFd<'a>, Deadline)>,
+    pub(crate) args: Option<Args<'a>>,
 }
 
 impl<'a> Changes<'a> {

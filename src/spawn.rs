@@ -235,7 +235,7 @@ pub(crate) struct Start<'a> {
     pub(crate) changes: &'a Changes<'a>,
     pub(crate) program: &'a Program<'a>,
     /// What the successor gets from 3 up, before what is lent to it.
-    pub(crate) sockets: &'a [Slot],
+    pub(crate) sockets: &'a VecView<Slot>,
     plan: Plan,
     /// Takes the place of the first that tells this process of its watchdog.
     watchdog: *const u8,
@@ -246,8 +246,6 @@ pub(crate) struct Start<'a> {
     /// RLIMIT_NOFILE, soft and hard.
     limits: [u64; 2],
     pub(crate) at_start: &'a AtStart,
-    /// How many of both there may be.
-    pub(crate) capacity: usize,
     path: &'a CStr,
     /// The first thing that speaks against it.
     found: Result<(), StartError>,
@@ -280,7 +278,6 @@ impl<'a> Start<'a> {
             program,
             at_start,
             sockets,
-            capacity: sockets.capacity(),
             path: c"",
             watchdog: ptr::null(),
             last: 0,
@@ -292,7 +289,7 @@ impl<'a> Start<'a> {
             pidfd: None,
             our_end: None,
             their_end: None,
-            plan: Plan::new(),
+            plan: const { Plan::new() },
         }
     }
 
@@ -315,7 +312,7 @@ impl<'a> Start<'a> {
     #[inline(never)]
     fn check(&mut self) -> Result<(), StartError> {
         let changes = self.changes;
-        if self.sockets.len() + changes.lent.len() > self.capacity {
+        if self.sockets.len() + changes.lent.len() > self.sockets.capacity() {
             self.find(StartError::TooLarge);
         }
         for (_, fd) in changes.lent {
@@ -429,7 +426,8 @@ impl<'a> Start<'a> {
         if u64::from(self.highest) >= limit {
             self.find(StartError::FdLimit(self.highest));
         }
-        self.plan.signals = *self.at_start;
+        self.plan.mask = self.at_start.mask;
+        self.plan.ignored = self.at_start.ignored;
         self.plan.leads_group = changes.group;
         self.plan.missing_stdio = missing_stdio(&changes.stdio);
         true
@@ -591,12 +589,12 @@ impl<'a> Start<'a> {
         // No handler of ours may run in the child, which shares our memory.
         let mask = sys::set_signal_mask(!0);
         if self.plan.in_place {
-            self.plan.signals.mask = match self.changes.foreign {
+            self.plan.mask = match self.changes.foreign {
                 // What comes from now on waits for the new program, which has this mask of the
                 // start told to it.
                 false => mask,
                 // What waits already would do what it does by default, to this program.
-                true => self.plan.signals.mask | mask & sys::pending_signals(),
+                true => self.plan.mask | mask & sys::pending_signals(),
             };
             self.plan.death_signal = sys::death_signal();
         }
@@ -610,8 +608,7 @@ impl<'a> Start<'a> {
                 self.pid = Some(pid);
                 return Ok(());
             }
-            let pidfd = self.pidfd.take();
-            let pidfd = pidfd.as_ref().map(sys::lend);
+            let pidfd = self.pidfd.as_ref().map(sys::lend);
             let raw_pid = pid.as_raw_nonzero().get() as u32;
             if report == 0 {
                 // It was killed; or this is no real kernel, vfork was a fork, and it runs on
@@ -774,7 +771,7 @@ pub(crate) fn search_path<'a>(program: &Program<'a>) -> &'a [u8] {
 }
 
 /// Which of 0, 1 and 2 would be closed in a successor: bit n for fd n.
-fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u32 {
+fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u8 {
     let mut missing = 0;
     for (fd, given) in (0..).zip(given) {
         match sys::fd_flags(fd) {
@@ -829,9 +826,9 @@ pub(crate) unsafe fn arm(
     // Those of the thread are its own.
     plan.shares_files = false;
     // A crash that waits was for the program that is given up.
-    plan.discarded = sys::CRASHES;
+    plan.discards_crashes = true;
     // As they were when the program began whose place it takes.
-    plan.signals.mask = sys::current_signal_mask();
+    plan.mask = sys::current_signal_mask();
     plan.death_signal = sys::death_signal();
     // SAFETY: 1. is the caller's duty, and the plan is the thread's from here on.
     unsafe { ptr::copy_nonoverlapping(plan, place, 1) };

@@ -11,7 +11,7 @@ use core::ffi::{c_char, c_int, c_void};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use crate::program::{AtStart, KEPT};
+use crate::program::KEPT;
 use crate::sys::{self, Errno, Error, Operation, SigSet};
 
 /// In the report, in place of an error: all is done but the execve.
@@ -20,7 +20,7 @@ pub(super) const EXECUTING: u32 = u32::MAX;
 /// All that the child does, prepared by the parent in full. Everything it points to outlives the
 /// child's use of the parent's memory.
 #[derive(Debug)]
-#[repr(C)]
+#[repr(C)] // Without a gap, so that it is made in one go.
 pub(super) struct Plan {
     /// Where the parent looks for the outcome: [`EXECUTING`], an error as a word, or still 0, when
     /// the child did not come to say anything.
@@ -35,6 +35,12 @@ pub(super) struct Plan {
     pub(super) leads_group: bool,
     /// Behind `path` lie others that are executed if it is not there, and an empty one.
     pub(super) searches: bool,
+    /// Signals of a crash that wait are none of the successor's.
+    pub(super) discards_crashes: bool,
+    /// Which of [`KEPT`] are ignored, a bit for each.
+    pub(super) ignored: u8,
+    /// Bit n: there is nothing at fd n that survives an execve.
+    pub(super) missing_stdio: u8,
     /// The first fd that is no source of a step: what lies from here on is never copied.
     pub(super) cut: u32,
     /// The first fd that the successor does not get.
@@ -45,16 +51,11 @@ pub(super) struct Plan {
     pub(super) directory: c_int,
     /// What is executed instead of `path`, or -1. It is one of the targets of the steps.
     pub(super) executable: c_int,
-    /// Bit n: there is nothing at fd n that survives an execve.
-    pub(super) missing_stdio: u32,
     /// Of a process that is replaced in place: what it gets at its parent's end, or 0.
     pub(super) death_signal: c_int,
+    pub(super) step_count: u32,
     pub(super) steps: *const [c_int; 2],
-    pub(super) step_count: usize,
-    /// Signals that are none of the successor's, and do not wait for it.
-    pub(super) discarded: SigSet,
-    /// What its signals are to be like.
-    pub(super) signals: AtStart,
+    pub(super) mask: SigSet,
     pub(super) path: *const c_char,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
@@ -69,26 +70,24 @@ impl Plan {
             in_place: false,
             shares_files: false,
             handlers_cleared: false,
+            leads_group: false,
+            searches: false,
+            discards_crashes: false,
+            ignored: 0,
+            missing_stdio: 0,
             cut: 0,
             close_from: 0,
             limit: 0,
             directory: 0,
-            steps: ptr::null(),
-            step_count: 0,
             executable: 0,
-            missing_stdio: 0,
-            discarded: 0,
-            leads_group: false,
             death_signal: 0,
-            signals: AtStart {
-                mask: 0,
-                ignored: 0,
-            },
-            pids: [ptr::null_mut(); 3],
+            step_count: 0,
+            steps: ptr::null(),
+            mask: 0,
             path: ptr::null(),
-            searches: false,
             argv: ptr::null(),
             envp: ptr::null(),
+            pids: [ptr::null_mut(); 3],
         }
     }
 }
@@ -264,7 +263,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
 
     for index in 0..plan.step_count {
         // SAFETY: there are `step_count` steps, by 1.
-        let step = unsafe { plan.steps.add(index) };
+        let step = unsafe { plan.steps.add(index as usize) };
         // SAFETY: as above.
         let [from, to] = unsafe { step.read() };
         if from == to {
@@ -301,7 +300,7 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
             sys::set_death_signal(plan.death_signal);
         }
     } else {
-        let mut ignored = plan.signals.ignored;
+        let mut ignored = plan.ignored;
         for signal in &KEPT {
             let ignore = ignored & 1 != 0;
             ignored >>= 1;
@@ -316,8 +315,8 @@ unsafe fn prepare(plan: &Plan) -> Result<(), Error> {
         unsafe { write_decimal(*digits, pid) };
     }
 
-    if plan.discarded != 0 {
-        sys::discard_signals(plan.discarded);
+    if plan.discards_crashes {
+        sys::discard_signals(sys::CRASHES);
     }
     // Last, as a handler goes on from here. A signal that arrives from here on does what it does by
     // default, to this process alone.
@@ -349,7 +348,7 @@ unsafe fn close_from(first: u32, limit: u32) {
 /// in the successor either.
 #[inline(never)]
 fn settle_handlers(plan: &Plan) -> SigSet {
-    let mut mask = plan.signals.mask;
+    let mut mask = plan.mask;
     if plan.handlers_cleared {
         return mask;
     }
@@ -476,8 +475,9 @@ const NOT_FOUND: Error = Error::new(Operation::Execve, Errno::NOENT);
 /// 1. A C string, behind which there is something.
 unsafe fn behind(mut string: *const c_char) -> *const c_char {
     loop {
-        // SAFETY: not past the NUL, by 1.
-        let byte = unsafe { string.read() };
+        // SAFETY: not past the NUL, by 1. Volatile: else it would become a call of strlen, which may
+        // be anywhere.
+        let byte = unsafe { string.read_volatile() };
         // SAFETY: there is something behind the NUL as well, by 1.
         string = unsafe { string.add(1) };
         if byte == 0 {
