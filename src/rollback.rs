@@ -21,7 +21,7 @@ use crate::time::Deadline;
 /// not known that this one is well.
 ///
 /// [`NetView::guard`](crate::NetView::guard) makes it. Where this process was replaced with
-/// [`Changes::rollback`], the old program is executed again, in the same process, with the sockets,
+/// [`Changes::rollback`](crate::Changes::rollback), the old program is executed again, in the same process, with the sockets,
 /// arguments and environment of this one:
 ///
 /// - at the deadline, unless [`keep`](Self::keep) was called: this program hangs;

@@ -103,6 +103,8 @@ type Argument = MaybeUninit<usize>;
 /// # Safety
 ///
 /// 1. It must be sound to make this call with these arguments.
+/// 2. It has no more, or does not look at them: they are what their registers hold, and no
+///    zeros.
 #[inline(always)]
 pub unsafe fn syscall<const N: usize>(number: u32, arguments: [usize; N]) -> isize {
     const { assert!(N <= 5, "there are no calls with more") };
@@ -117,7 +119,7 @@ pub unsafe fn syscall<const N: usize>(number: u32, arguments: [usize; N]) -> isi
         argument(3),
         argument(4),
     ];
-    // SAFETY: 1: the caller's.
+    // SAFETY: 1. and 2. are the caller's duties.
     unsafe { arch::syscall(number as usize, all) }
 }
 
