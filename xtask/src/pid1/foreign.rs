@@ -32,7 +32,7 @@ pub(crate) struct Foreign {
 }
 
 const CLIENTS: usize = 4;
-const TIMES: u32 = 5;
+const TIMES: u32 = 10;
 
 /// Those that there are, built where they have to be.
 pub(crate) fn all(workspace: &Workspace) -> Result<Vec<Foreign>> {

@@ -25,8 +25,8 @@ pub(crate) type Story = fn(&Place<'_>) -> Result<Figures>;
 /// In the order in which they are told.
 pub(crate) const STORIES: &[(&str, Story)] = &[
     ("the program serves", serves),
-    ("replaced in place five times", in_place),
-    ("five new programs", new_programs),
+    ("replaced in place ten times", in_place),
+    ("ten new programs", new_programs),
     ("a new program that fails", a_new_program_that_fails),
     ("a new PID 1 that fails", a_new_init_that_fails),
     ("a thousand orphans", orphans),
@@ -45,7 +45,7 @@ pub(crate) const MORE: &[(&str, Story)] = &[
 /// Where it is podman that makes them.
 pub(crate) const README: &[(&str, Story)] = &[("the README, word for word", word_for_word)];
 
-const TIMES: u32 = 5;
+const TIMES: u32 = 10;
 
 const SOCKETS: [&str; 4] = [
     "--socket",
