@@ -1,8 +1,6 @@
 //! What is done with `gracenet-init` and its program, and what comes of it.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -18,7 +16,7 @@ use crate::demo::roster::Roster;
 use crate::endpoint::Endpoint;
 use crate::readme;
 use crate::story::Figures;
-use crate::story::load::{Knocks, Load, ask};
+use crate::story::load::{Knocks, Load, Slow, ask};
 
 pub(crate) type Story = fn(&Place<'_>) -> Result<Figures>;
 
@@ -258,34 +256,14 @@ fn stopped(place: &Place<'_>) -> Result<Figures> {
     let [Endpoint::Tcp(address), _] = container.endpoints()? else {
         unreachable!("it is TCP");
     };
-    let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
-    let mut answer = String::new();
-    for path in ["/", "/sleep/300"] {
-        let close = if path == "/" {
-            ""
-        } else {
-            "Connection: close\r\n"
-        };
-        write!(
-            connection,
-            "GET {path} HTTP/1.1\r\nHost: pid1\r\n{close}\r\n"
-        )?;
-        if path == "/" {
-            // From now on it is known to the daemon.
-            let length = connection.read(&mut [0; 1024])?;
-            ensure!(length > 0, "closed before an answer");
-        }
-    }
+    let slow = Slow::ask(address)?;
     let status = thread::scope(|scope| {
-        let answer = &mut answer;
-        let client = scope.spawn(move || connection.read_to_string(answer));
+        let client = scope.spawn(|| slow.wait());
         let status = container.stop();
         client.join().map_err(|_| anyhow!("a client panicked"))??;
         status
     })?;
     ensure!(status == 0, "it ends with status {status}");
-    ensure!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
     Ok(Figures {
         requests: 2,
         failures: 0,

@@ -1,9 +1,11 @@
 //! Clients that are there while something is done with the daemon.
 
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::Figures;
 use crate::answer::Answer;
@@ -23,6 +25,34 @@ pub(crate) fn ask(endpoint: &Endpoint) -> Result<Answer> {
         .get("/", PATIENCE)
         .with_context(|| format!("GET / over {endpoint}"))?;
     Answer::parse(&body).with_context(|| format!("answer {:?}", String::from_utf8_lossy(&body)))
+}
+
+/// A request that takes some time, on a connection that the daemon has answered before.
+#[derive(Debug)]
+pub(crate) struct Slow(TcpStream);
+
+impl Slow {
+    pub(crate) fn ask(address: SocketAddr) -> Result<Self> {
+        let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        write!(connection, "GET / HTTP/1.1\r\nHost: slow\r\n\r\n")?;
+        let length = connection.read(&mut [0; 1024])?;
+        ensure!(length > 0, "closed before an answer");
+        let close = "Connection: close\r\n\r\n";
+        write!(
+            connection,
+            "GET /sleep/300 HTTP/1.1\r\nHost: slow\r\n{close}"
+        )?;
+        Ok(Self(connection))
+    }
+
+    /// Waits for the answer.
+    pub(crate) fn wait(mut self) -> Result<()> {
+        let mut answer = String::new();
+        self.0.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        Ok(())
+    }
 }
 
 /// Clients that are there until it [ends](Load::end).

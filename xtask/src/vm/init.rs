@@ -1,8 +1,12 @@
 //! `gracenet-init` as /init of a machine, in front of the daemon: it serves, is replaced in place
-//! under load, sees its program crash, and switches the machine off.
+//! under load, replaces its program and sees it crash, and has the machine start anew and switched off.
+//!
+//! All that the machine has is that one file, in which the daemon is as well: with nothing else there,
+//! `/init` is also the program that `/init` starts. See tests/appliance.
 //!
 //! One machine is user-mode Linux, which is a program, and has its network by a tap device; the
-//! other one is QEMU with a kernel of Debian's, whose network card takes modules.
+//! other one is QEMU with a kernel of Debian's, whose network card takes modules. Those are files, and
+//! there is no kernel of Debian's that has the driver of any card in it.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -21,10 +25,10 @@ use crate::demo::roster::Roster;
 use crate::endpoint::Endpoint;
 use crate::log::Log;
 use crate::network::Network;
-use crate::pid1::words::{self, said};
+use crate::pid1::words::{self, exited, said};
 use crate::process::Process;
 use crate::step::{self, Outcome};
-use crate::story::load::{Knocks, Load, ask};
+use crate::story::load::{Knocks, Load, Slow, ask};
 use crate::story::{self, Figures, Row};
 use crate::workspace::Workspace;
 
@@ -39,7 +43,7 @@ impl Machine {
     fn label(self, kernel: &Path) -> Result<String> {
         Ok(match self {
             Self::Uml => {
-                let version = step::output(Command::new("linux.uml").arg("--version"))?;
+                let version = step::output(Command::new(UML).arg("--version"))?;
                 format!("user-mode Linux {}", version.trim_end())
             }
             Self::Qemu => format!("QEMU, Linux {}", kernel::release(kernel)?),
@@ -50,6 +54,7 @@ impl Machine {
 const KERNEL: kernel::Source = kernel::Source::new("bookworm", "linux-image-cloud-amd64");
 
 const QEMU: &str = "qemu-system-x86_64";
+const UML: &str = "linux.uml";
 
 /// What its network card takes, in this order.
 const MODULES: [&str; 8] = [
@@ -75,8 +80,12 @@ const SIGNALS: u16 = 9;
 
 const TIMES: u32 = 10;
 
-/// How long anything may take once the machine is up.
+/// What a kernel says last of all, and a machine that panics does not.
+const RESTARTING: &str = "reboot: Restarting system";
+
+/// How long anything may take once the machine is up, and how long until it is up again.
 const PATIENCE: Duration = Duration::from_secs(30);
+const BOOT: Duration = Duration::from_secs(60);
 
 /// Tells the story; fails if it ends otherwise.
 pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> Result<Outcome> {
@@ -97,13 +106,8 @@ pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> R
             }
         }
     }
-    let init = workspace.build_release("gracenet-init", "gracenet-init")?;
-    let wire = workspace.build_release("gracenet-test-programs", "wire")?;
-    let mut files = vec![
-        ("init", init),
-        ("wire", wire),
-        ("gracenet-httpd", workspace.build_httpd()?),
-    ];
+    let init = workspace.build_release("gracenet-appliance", "appliance")?;
+    let mut files = vec![("init", init)];
     let mut kernel = PathBuf::new();
     if machine == Machine::Qemu {
         let Some(found) = kernel::find_with(workspace, "amd64", &[KERNEL], &MODULES)? else {
@@ -112,6 +116,7 @@ pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> R
         files.extend(MODULES.map(|name| (name, found.with_file_name(name))));
         kernel = found;
     }
+    let sse = workspace.build_release("gracenet-test-programs", "sse")?;
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let image = folder.path().join("image");
     let named: Vec<(&str, &Path)> = files.iter().map(|(name, path)| (*name, &**path)).collect();
@@ -120,7 +125,13 @@ pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> R
     let tell = || -> Result<Vec<Row>> {
         let network = Network::new(if machine == Machine::Uml { TAP } else { "" })?;
         network.enter()?;
-        let command = command(machine, folder.path(), &kernel, &image);
+        let command = match machine {
+            Machine::Uml => {
+                let linux = step::find(UML).context(UML)?;
+                uml(&sse, &linux, folder.path(), &image)
+            }
+            Machine::Qemu => qemu(&kernel, &image),
+        };
         let begun = Instant::now();
         let guest = Guest::boot(machine, command, &network, begun + limit)?;
         Ok(guest.tell(begun.elapsed(), files.len()))
@@ -134,83 +145,53 @@ pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> R
 
 /// PID 1's words, which come last of the kernel's. The kernel keeps to itself what comes behind
 /// another `--`.
-fn words(machine: Machine) -> Vec<String> {
-    let mut words: Vec<String> = [
-        "--",
-        "--socket",
-        "web=tcp::8080",
-        "--ready",
-        "channel",
-        "/wire",
-    ]
-    .map(str::to_owned)
-    .into();
-    if machine == Machine::Qemu {
-        words.extend(MODULES.map(|name| format!("/{name}")));
-    }
+fn words(modules: &[&str]) -> Vec<String> {
+    const OPTIONS: [&str; 5] = ["--", "--socket", "web=tcp::8080", "--ready", "channel"];
+    let mut words: Vec<String> = OPTIONS.map(str::to_owned).into();
+    words.extend(["/init", "httpd"].map(str::to_owned));
+    words.extend(modules.iter().map(|name| format!("/{name}")));
     words.push(format!("{GUEST}/24"));
-    words.extend(["/gracenet-httpd", "tcp", ":8080"].map(str::to_owned));
+    words.extend(["tcp", ":8080"].map(str::to_owned));
     words
 }
 
-fn command(machine: Machine, folder: &Path, kernel: &Path, image: &Path) -> Command {
+fn uml(sse: &Path, linux: &Path, folder: &Path, image: &Path) -> Command {
     let option = |name: &str, value: &Path| {
         let mut option = OsString::from(name);
         option.push(value);
         option
     };
-    let mut command;
-    match machine {
-        Machine::Uml => {
-            command = Command::new("linux.uml");
-            command
-                .arg(option("initrd=", image))
-                .arg(option("uml_dir=", folder));
-            // Without these two it adds them, behind the words of PID 1.
-            command.args([
-                "umid=gracenet",
-                "mem=64M",
-                "root=/dev/ram0",
-                "console=tty0",
-                "panic=-1",
-                "quiet",
-            ]);
-            command.args(["con=null", "con0=null,fd:2", "con1=fd:0,fd:1", "ssl=null"]);
-            command.arg("eth0=tuntap,tap0").args(words(machine));
-            command.env("TMPDIR", folder);
-        }
-        Machine::Qemu => {
-            command = Command::new(QEMU);
-            command.args([
-                "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1",
-            ]);
-            command.args([
-                "-nodefaults",
-                "-no-user-config",
-                "-display",
-                "none",
-                "-no-reboot",
-            ]);
-            command.args([
-                "-serial",
-                "stdio",
-                "-device",
-                "virtio-net-pci,romfile=,netdev=n0",
-            ]);
-            let forward = |port: u16| format!("hostfwd=tcp:127.0.0.1:{port}-:{port}");
-            command.arg("-netdev").arg(format!(
-                "user,id=n0,restrict=on,{},{}",
-                forward(HTTP),
-                forward(SIGNALS)
-            ));
-            command.arg("-kernel").arg(kernel).arg("-initrd").arg(image);
-            command.arg("-append");
-            command.arg(format!(
-                "console=ttyS0 panic=-1 quiet {}",
-                words(machine).join(" ")
-            ));
-        }
-    }
+    let mut command = Command::new(sse);
+    command.arg(linux);
+    command
+        .arg(option("initrd=", image))
+        .arg(option("uml_dir=", folder));
+    // Without these two it adds them, behind the words of PID 1.
+    command.args(["root=/dev/ram0", "console=tty0"]);
+    command.args(["umid=gracenet", "mem=64M", "panic=-1", "quiet"]);
+    command.args(["con=null", "con0=null,fd:2", "con1=fd:0,fd:1", "ssl=null"]);
+    command.arg("eth0=tuntap,tap0").args(words(&[]));
+    command.env("TMPDIR", folder);
+    command
+}
+
+fn qemu(kernel: &Path, image: &Path) -> Command {
+    let mut command = Command::new(QEMU);
+    command.args(["-M", "q35", "-accel", "tcg", "-cpu", "max"]);
+    command.args(["-m", "256", "-smp", "1"]);
+    command.args(["-nodefaults", "-no-user-config", "-display", "none"]);
+    command.args(["-serial", "stdio"]);
+    command.args(["-device", "virtio-net-pci,romfile=,netdev=n0"]);
+    let forward = |port: u16| format!("hostfwd=tcp:127.0.0.1:{port}-:{port}");
+    command.arg("-netdev").arg(format!(
+        "user,id=n0,restrict=on,{},{}",
+        forward(HTTP),
+        forward(SIGNALS)
+    ));
+    command.arg("-kernel").arg(kernel).arg("-initrd").arg(image);
+    let words = words(&MODULES).join(" ");
+    command.arg("-append");
+    command.arg(format!("console=ttyS0 panic=-1 quiet {words}"));
     command
 }
 
@@ -259,17 +240,23 @@ impl<'a> Guest<'a> {
     /// Each story goes on where the last one has ended.
     fn tell(mut self, booted: Duration, files: usize) -> Vec<Row> {
         let mut rows = Vec::new();
-        let stories: [(&str, Story<'a>); 4] = [
+        let stories: [(&str, Story<'a>); 6] = [
             ("it serves", Self::serves),
             ("replaced in place ten times", Self::in_place),
+            ("ten new programs", Self::new_programs),
             ("the program crashes", Self::crash),
+            ("started anew", Self::reboot),
             ("switched off", Self::power_off),
         ];
         for (story, tell) in stories {
             let mut outcome = tell(&mut self);
             if let (Ok(figures), true) = (&mut outcome, rows.is_empty()) {
                 let seconds = booted.as_secs_f64();
-                figures.remark = format!("{seconds:.1} s after the start, {files} files");
+                let files = match files {
+                    1 => "one file".to_owned(),
+                    _ => format!("{files} files"),
+                };
+                figures.remark = format!("{seconds:.1} s after the start, {files}");
             }
             let failed = outcome.is_err();
             rows.push(Row {
@@ -293,11 +280,29 @@ impl<'a> Guest<'a> {
         let address = SocketAddr::from((self.host, SIGNALS));
         let mut connection = TcpStream::connect_timeout(&address, PATIENCE)?;
         connection.set_read_timeout(Some(PATIENCE))?;
-        write!(connection, "{} {pid}", signal.as_raw())?;
+        // At once: it is read once.
+        let words = format!("{} {pid}", signal.as_raw());
+        connection.write_all(words.as_bytes())?;
         let mut answer = String::new();
         connection.read_to_string(&mut answer)?;
         ensure!(answer == "0", "kill({pid}, {signal:?}): {answer}");
         Ok(())
+    }
+
+    /// What PID 1 says behind these words, in a line from the mark on.
+    fn until(&self, mark: usize, words: &str) -> Result<String> {
+        self.until_line(mark, PATIENCE, words, |line| said(line, words))
+    }
+
+    fn until_line(
+        &self,
+        mark: usize,
+        patience: Duration,
+        awaited: &str,
+        pick: impl Fn(&str) -> Option<&str>,
+    ) -> Result<String> {
+        let found = self.log.find(mark, Instant::now() + patience, pick);
+        found.with_context(|| format!("no line with {awaited:?}"))
     }
 
     fn serves(&mut self) -> Result<Figures> {
@@ -315,12 +320,29 @@ impl<'a> Guest<'a> {
         for generation in 1..=TIMES {
             let begun = Instant::now();
             self.signal(Signal::USR2, 1)?;
-            let words = format!("{}{generation}", words::TAKEN_OVER);
-            let taken = self
-                .log
-                .find(0, begun + PATIENCE, |line| said(line, &words));
-            ensure!(taken.is_some(), "it never says {words:?}");
+            self.until(0, &format!("{}{generation}", words::TAKEN_OVER))?;
             longest = longest.max(begun.elapsed());
+            load.goes_on()?;
+        }
+        load.end(format!("longest {} ms", longest.as_millis()))
+    }
+
+    fn new_programs(&mut self) -> Result<Figures> {
+        let first = ask(&self.http())?;
+        let load = Load::start([self.http(), self.http()], Roster::by_pid(&first))?;
+        let (mut current, mut longest) = (first.pid, Duration::ZERO);
+        for generation in 1..=TIMES {
+            load.roster.signalled(generation);
+            let (mark, begun) = (self.log.mark(), Instant::now());
+            self.signal(Signal::HUP, 1)?;
+            let next = self.until(mark, words::READY)?.parse()?;
+            longest = longest.max(begun.elapsed());
+            self.until(mark, &exited(current, 0))?;
+            load.roster.ended(usize::try_from(generation - 1)?);
+            let answer = ask(&self.http())?;
+            ensure!(answer.pid == next, "{next} is ready: {answer}");
+            load.goes_on()?;
+            current = next;
         }
         load.end(format!("longest {} ms", longest.as_millis()))
     }
@@ -340,6 +362,29 @@ impl<'a> Guest<'a> {
             requests: knocks.answered + knocks.cut_off,
             failures: knocks.cut_off,
             remark: "none refused".to_owned(),
+        })
+    }
+
+    /// Who has asked is answered before, and the machine is the same after: in QEMU the emulator goes on,
+    /// and in user-mode Linux the kernel executes itself.
+    fn reboot(&mut self) -> Result<Figures> {
+        let slow = Slow::ask(SocketAddr::from((self.host, HTTP)))?;
+        let (mark, begun) = (self.log.mark(), Instant::now());
+        self.signal(Signal::INT, 1)?;
+        self.until(mark, words::TERMINATING)?;
+        slow.wait()?;
+        self.until_line(mark, PATIENCE, RESTARTING, |line| {
+            line.ends_with(RESTARTING).then_some(line)
+        })?;
+        let mark = self.log.mark();
+        self.until_line(mark, BOOT, words::READY, |line| said(line, words::READY))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        let answer = ask(&self.http())?;
+        ensure!(answer.generation == 0, "{answer}");
+        Ok(Figures {
+            requests: 2,
+            failures: 0,
+            remark: format!("serves again after {seconds:.1} s"),
         })
     }
 

@@ -1,19 +1,15 @@
-//! `wire [MODULE.ko]... ADDRESS/LENGTH PROGRAM [ARGUMENT]...`: gives a machine that has nothing but
-//! its kernel a network, and becomes the program.
+//! The network of a machine that has nothing but its kernel.
 //!
-//! It loads the modules that eth0 takes, gives it the address and brings it up. Nobody could send
+//! The modules that eth0 takes are loaded, it gets an address and is brought up. Nobody could send
 //! signals on such a machine: a child that stays behind does it for those who send `SIGNAL PID`
-//! to its port 9, and answers what kill(2) has returned.
-#![no_std]
-#![no_main]
-#![allow(unsafe_code)] // What the kernel left on the stack, and system calls.
+//! to its port 9, after it has answered what kill(2) says of that pid.
 
-use core::ffi::{CStr, c_char};
+use core::ffi::CStr;
 use core::fmt::Write as _;
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::str;
 
-use gracenet::Program;
+use gracenet_start::syscall;
 use linux_raw_sys::general as raw;
 use linux_raw_sys::ioctl::{SIOCSIFADDR, SIOCSIFFLAGS, SIOCSIFNETMASK};
 use rustix::fd::{AsRawFd as _, OwnedFd};
@@ -21,52 +17,41 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read};
 use rustix::net::{AddressFamily, SendFlags, SocketType, accept, bind, listen, send, socket};
 
-gracenet_start::main!(run);
-
 type Line = heapless::String<64>;
 
 const PORT: u16 = 9;
 
-fn run(start: gracenet_start::Args) -> i32 {
-    // SAFETY: what the kernel left on the stack, which nobody changes.
-    let program = unsafe { Program::from_raw(start.argv, start.envp) };
-    let mut before = 1;
-    for word in program.args().iter().skip(1) {
-        before += 1;
-        let outcome = match word.to_bytes() {
-            name if name.ends_with(b".ko") => load(word),
-            address => {
-                let done = up(address);
-                if done.is_ok() {
-                    break;
-                }
-                done
-            }
+/// `up(word)` — Does what the words say, up to the address: how many they were, or the status with
+/// which to end. Where it was done before, nothing changes.
+pub(crate) fn up(word: impl Fn(usize) -> Option<&'static CStr>) -> Result<i32, i32> {
+    let mut words = 0;
+    loop {
+        let done = match word(words) {
+            None => Err(Errno::INVAL),
+            Some(word) if word.to_bytes().ends_with(b".ko") => load(word).map(|()| false),
+            Some(word) => address(word.to_bytes()).map(|()| true),
         };
-        if let Err(error) = outcome {
-            let mut line = Line::new();
-            let _ = writeln!(line, "wire: word {before}: {error}");
-            // SAFETY: it is open for as long as this runs.
-            let output = unsafe { rustix::stdio::stderr() };
-            let _ = rustix::io::write(output, line.as_bytes());
-            return 1;
+        words += 1;
+        match done {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(error) => {
+                let mut line = Line::new();
+                let _ = writeln!(line, "wire: word {words}: {error}");
+                // SAFETY: it is open for as long as this runs.
+                let output = unsafe { rustix::stdio::stderr() };
+                let _ = rustix::io::write(output, line.as_bytes());
+                return Err(1);
+            }
         }
     }
-    if fork() == 0 {
-        let _ = pass_signals_on();
-        return 0;
+    // Whoever was started first does it already.
+    if let Ok(listener) = listen_for_signals()
+        && fork() == 0
+    {
+        pass_signals_on(&listener);
     }
-    let argv: *const *const c_char = start.argv.wrapping_add(before);
-    // SAFETY: as many words lie before the null pointer.
-    let path = unsafe { argv.read() };
-    let [path, argv, envp] = [
-        path.expose_provenance(),
-        argv.expose_provenance(),
-        start.envp.expose_provenance(),
-    ];
-    // SAFETY: what the kernel left on the stack ends with null pointers.
-    unsafe { gracenet_start::syscall(raw::__NR_execve, [path, argv, envp]) };
-    127
+    Ok(words as i32)
 }
 
 fn check(result: isize) -> Result<isize, Errno> {
@@ -80,7 +65,7 @@ fn check(result: isize) -> Result<isize, Errno> {
 fn fork() -> isize {
     let child = raw::SIGCHLD as usize;
     // SAFETY: no memory is shared, and there is one thread.
-    unsafe { gracenet_start::syscall(raw::__NR_clone, [child, 0, 0, 0, 0]) }
+    unsafe { syscall(raw::__NR_clone, [child, 0, 0, 0, 0]) }
 }
 
 /// Also where it is there already.
@@ -90,7 +75,7 @@ fn load(path: &CStr) -> Result<(), Errno> {
     let parameters = c"".as_ptr().expose_provenance();
     let call = raw::__NR_finit_module;
     // SAFETY: the kernel reads the parameters up to their end.
-    match check(unsafe { gracenet_start::syscall(call, [number, parameters, 0]) }) {
+    match check(unsafe { syscall(call, [number, parameters, 0]) }) {
         Err(Errno::EXIST) => Ok(()),
         loaded => loaded.map(drop),
     }
@@ -124,7 +109,7 @@ impl Request {
         let at = (&raw const *self).expose_provenance();
         let call = raw::__NR_ioctl;
         // SAFETY: the kernel reads the request.
-        check(unsafe { gracenet_start::syscall(call, [fd, what as usize, at]) }).map(drop)
+        check(unsafe { syscall(call, [fd, what as usize, at]) }).map(drop)
     }
 }
 
@@ -133,7 +118,7 @@ fn raw_family() -> u8 {
     AddressFamily::INET.as_raw() as u8
 }
 
-fn up(word: &[u8]) -> Result<(), Errno> {
+fn address(word: &[u8]) -> Result<(), Errno> {
     let text = str::from_utf8(word).map_err(|_| Errno::INVAL)?;
     let (address, length) = text.split_once('/').ok_or(Errno::INVAL)?;
     let address: Ipv4Addr = address.parse().map_err(|_| Errno::INVAL)?;
@@ -148,13 +133,22 @@ fn up(word: &[u8]) -> Result<(), Errno> {
     flags.set(&any, SIOCSIFFLAGS)
 }
 
-/// As long as nobody else does it.
-fn pass_signals_on() -> Result<(), Errno> {
+fn listen_for_signals() -> Result<OwnedFd, Errno> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
     bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, PORT))?;
     listen(&socket, 8)?;
+    Ok(socket)
+}
+
+fn pass_signals_on(listener: &OwnedFd) -> ! {
+    // What the daemon was given ends with the daemon.
+    let own = listener.as_raw_fd() as usize;
+    for [first, last] in [[3, own - 1], [own + 1, u32::MAX as usize]] {
+        // SAFETY: of what is closed nothing is used here.
+        unsafe { syscall(raw::__NR_close_range, [first, last, 0]) };
+    }
     loop {
-        let Ok(connection) = accept(&socket) else {
+        let Ok(connection) = accept(listener) else {
             continue;
         };
         let mut buffer = [0; 32];
@@ -166,9 +160,13 @@ fn pass_signals_on() -> Result<(), Errno> {
         };
         let (signal, pid): (usize, usize) = (signal, pid);
         // SAFETY: numbers only.
-        let result = unsafe { gracenet_start::syscall(raw::__NR_kill, [pid, signal]) };
+        let result = unsafe { syscall(raw::__NR_kill, [pid, 0]) };
         let mut answer = Line::new();
         let _ = write!(answer, "{result}");
+        // Before: it may be what ends the machine.
         let _ = send(&connection, answer.as_bytes(), SendFlags::NOSIGNAL);
+        drop(connection);
+        // SAFETY: numbers only.
+        unsafe { syscall(raw::__NR_kill, [pid, signal]) };
     }
 }
