@@ -205,12 +205,25 @@ impl<'fd> Capsule<'fd> {
             .ok()
             .and_then(|length| buffer.get_mut(..length));
         let buffer = fits.ok_or(CapsuleError::TooLong { length, room })?;
-        match self.read_at(0, buffer)? {
-            read if read == buffer.len() => Ok(buffer),
-            read => Err(CapsuleError::Length {
-                said: length,
-                found: read as u64,
-            }),
+        self.read_exact(buffer)?;
+        Ok(buffer)
+    }
+
+    /// `capsule.read_exact(buffer)` — all of it, which is as long as the buffer.
+    ///
+    /// # Errors
+    ///
+    /// - [`CapsuleError::Length`]: it has another length. Nothing has been read.
+    /// - [`CapsuleError::Failed`]: the fd cannot be read.
+    pub fn read_exact(&self, buffer: &mut [u8]) -> Result<(), CapsuleError> {
+        let said = buffer.len() as u64;
+        let mut found = self.length;
+        if found == said {
+            found = read_at(self.fd, HEADER as u64, buffer)? as u64;
+        }
+        match found == said {
+            true => Ok(()),
+            false => Err(CapsuleError::Length { said, found }),
         }
     }
 }
@@ -225,7 +238,7 @@ pub enum CapsuleError {
     Unsealed,
     /// It is one, but not whole, or more than that.
     Length {
-        /// How many bytes it says it has.
+        /// How many bytes it says it has, or is to have.
         said: u64,
         /// How many there are.
         found: u64,
@@ -422,6 +435,18 @@ mod tests {
         let error = capsule.read(&mut [0; 4]).unwrap_err();
         assert_eq!(error, CapsuleError::TooLong { length: 5, room: 4 });
         assert_eq!(error.to_string(), "the capsule has 5 bytes, and 4 fit");
+
+        let mut state = [0; 6];
+        for size in [4, 6] {
+            let error = capsule.read_exact(&mut state[..size]).unwrap_err();
+            let length = CapsuleError::Length {
+                said: size as u64,
+                found: 5,
+            };
+            assert_eq!((error, state), (length, [0; 6]));
+        }
+        capsule.read_exact(&mut state[..5]).unwrap();
+        assert_eq!(&state, b"state\0");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal};
 
+use crate::capsule::{Capsule, CapsuleError};
 use crate::changes::Changes;
 use crate::environ::Args;
 use crate::error::Error;
@@ -25,7 +26,7 @@ use crate::init::{self, Exit};
 use crate::net::{NetView, Way};
 use crate::notify::Receiver;
 use crate::program::Program;
-use crate::ready::{self, Failure, Successor, wait_readable};
+use crate::ready::{Failure, Successor, wait_readable};
 use crate::socket::above_stdio;
 use crate::spawn::StartError;
 use crate::sys;
@@ -169,7 +170,6 @@ const PLACES: usize = MOST_PROCESSES + 1;
 #[derive(Debug)]
 #[repr(C)]
 struct State {
-    version: u64,
     /// When a start is to be.
     at: Deadline,
     /// For how long the last start was put off; 0 if the last process did not come to nothing.
@@ -246,7 +246,16 @@ pub enum SupervisorError {
     /// A system call failed.
     Failed(Error),
     /// What it has left cannot be read: it is of another version, or something else.
-    State,
+    State(CapsuleError),
+}
+
+impl From<CapsuleError> for SupervisorError {
+    fn from(error: CapsuleError) -> SupervisorError {
+        match error {
+            CapsuleError::Failed(error) => SupervisorError::Failed(error),
+            error => SupervisorError::State(error),
+        }
+    }
 }
 
 impl From<Error> for SupervisorError {
@@ -259,8 +268,9 @@ impl fmt::Display for SupervisorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SupervisorError::Failed(error) => error.fmt(f),
-            SupervisorError::State => {
-                f.write_str("what the last supervisor has left is not legible")
+            SupervisorError::State(error) => {
+                f.write_str("what the last supervisor has left is not legible: ")?;
+                error.fmt(f)
             }
         }
     }
@@ -268,12 +278,12 @@ impl fmt::Display for SupervisorError {
 
 impl core::error::Error for SupervisorError {}
 
-/// Under which name the next supervisor finds what it needs, in this order: what it is told, the
+/// Under which name the next supervisor finds what it needs, in this order: a capsule of what it is told, the
 /// receiver, and the channels.
 const NAME: &str = "gracenet.supervisor";
 
-/// Of what it is told.
-const VERSION: u64 = 2;
+/// Of the capsule.
+const VERSION: u32 = 3;
 
 impl<'a> Supervisor<'a> {
     /// `Supervisor::new(net, program, command, options)` — supervises `command`, a program and its
@@ -301,7 +311,6 @@ impl<'a> Supervisor<'a> {
             epoll,
             options: *options,
             state: State {
-                version: VERSION,
                 at: Deadline::from_ns(0),
                 delay_ms: 0,
                 starts: 0,
@@ -778,9 +787,8 @@ impl<'a> Supervisor<'a> {
         if self.has(STARTING | TRYING) || self.net.is_being_replaced() {
             return Err(StartError::InProgress);
         }
-        let (ours, theirs) = ready::pair()?;
-        let mut lent = [(NAME, sys::lend(&theirs)); MOST_PROCESSES + 2];
-        let mut count = 1;
+        let mut lent = [(NAME, sys::lend(&self.epoll)); MOST_PROCESSES + 2];
+        let mut count = 1; // The first is the capsule, which says what the others are.
         let mut lend = |fd| {
             if let Some((_, place)) = lent.get_mut(count) {
                 *place = fd;
@@ -800,7 +808,9 @@ impl<'a> Supervisor<'a> {
                 lend(channel);
             }
         }
-        sys::send(sys::lend(&ours), self.state.as_bytes())?;
+        let capsule = Capsule::seal(VERSION, &[self.state.as_bytes()])?;
+        let [(_, first), ..] = &mut lent;
+        *first = sys::lend(&capsule);
         let mut changes = *changes;
         changes.lent = lent.get(..count).unwrap_or_default();
         changes.canary = canary;
@@ -819,12 +829,9 @@ impl<'a> Supervisor<'a> {
     #[inline(never)]
     fn resume(&mut self) -> Result<(), SupervisorError> {
         let mut socket = None;
-        if let Some(letter) = self.net.take_named(NAME) {
-            // It stays there for the last one, should this one be rolled back.
-            let size = sys::peek(sys::lend(&letter), self.state.as_bytes_mut());
-            if size != Ok(size_of::<State>() as u32) || self.state.version != VERSION {
-                return Err(SupervisorError::State);
-            }
+        if let Some(capsule) = self.net.take_named(NAME) {
+            let capsule = Capsule::open(sys::lend(&capsule))?.check_version(VERSION)?;
+            capsule.read_exact(self.state.as_bytes_mut())?;
             if self.state.has_receiver != 0 {
                 socket = self.net.take_named(NAME);
             }
@@ -909,7 +916,7 @@ impl State {
 }
 
 // There are no gaps.
-const _: () = assert!(size_of::<State>() == 40 + PLACES * 24);
+const _: () = assert!(size_of::<State>() == 32 + PLACES * 24);
 
 /// How long a start is put off that was put off for so long the last time.
 fn longer(delay_ms: u64, (first, most): (u64, u64)) -> u64 {

@@ -22,7 +22,8 @@ use gracenet::supervisor::{
     Event, MOST_PROCESSES, Options, Readiness, Restart, Supervisor, SupervisorError,
 };
 use gracenet::{
-    Args, Changes, Deadline, Environ, Failure, ListenOptions, Net, Program, StartError,
+    Args, Capsule, CapsuleError, Changes, Deadline, Environ, Failure, ListenOptions, Net, Program,
+    StartError,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
@@ -1004,68 +1005,33 @@ fn supervisor_that_waits_for_a_client_is_replaced() {
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
         let generation = net.generation();
-        if generation == 0 {
-            net.listen("tcp", "127.0.0.1:0").unwrap();
+        let refused = match generation {
+            0 => {
+                net.listen("tcp", "127.0.0.1:0").unwrap();
+                None
+            }
+            1 => Some(CapsuleError::Version { found: 99 }),
+            _ => Some(CapsuleError::NoCapsule),
+        };
+        if let Some(why) = refused {
+            let args = [c"/bin/true"];
+            let refused = Supervisor::new(&mut net, &program, Args::new(&args), &Options::new());
+            let refused = refused.map(drop).unwrap_err();
+            assert_eq!(refused, SupervisorError::State(why));
+            assert_eq!(net.len(), 1);
         }
-        let address = util::address(&net.duplicate(net.iter().next().unwrap().handle()).unwrap());
-        let args = [c"/bin/sh", c"-c", c"exit 0"];
-        let mut options = options(Readiness::After(0));
-        options.on_demand = true;
-        let command = Args::new(&args);
-        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
-        if generation == 0 {
-            assert_eq!(next(&mut supervisor), Event::Waiting);
-            panic!("not replaced: {}", supervisor.replace(&Changes::new()));
-        }
-        // It was said before.
-        is_idle(&mut supervisor);
-        is_idle(&mut supervisor);
-        let _client = TcpStream::connect(address).unwrap();
-        started(&mut supervisor);
-        ends(&mut supervisor);
-    });
-}
-
-/// What a later version has left cannot be read by this one, which says so; the sockets are there.
-#[test]
-fn state_of_another_version_is_not_guessed_at() {
-    apart("state_of_another_version_is_not_guessed_at", |_| {
-        let program = this_program();
-        // SAFETY: what was passed is nobody's yet.
-        let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
-        let generation = net.generation();
-        if generation == 0 {
-            net.listen("tcp", "127.0.0.1:0").unwrap();
-        } else {
-            is_refused(&mut net, &program);
-        }
-        let (ours, theirs) = report();
+        let state = Capsule::seal(99, &[b"of the future"]).unwrap();
         let null = File::open("/dev/null").unwrap();
         let fd = match generation {
-            // As long as what this version leaves.
-            0 => {
-                tell(&ours, &"9".repeat(256));
-                theirs.as_fd()
-            }
-            1 => {
-                tell(&ours, "of the future");
-                theirs.as_fd()
-            }
+            0 => state.as_fd(),
             // Something that is no state at all.
-            2 => null.as_fd(),
+            1 => null.as_fd(),
             _ => return,
         };
         let lent = [("gracenet.supervisor", fd)];
         let changes = Changes::new().lend(&lent).unwrap();
         panic!("not replaced: {}", net.replace(&program, &changes));
     });
-}
-
-fn is_refused(net: &mut Net<24>, program: &Program<'_>) {
-    let args = [c"/bin/true"];
-    let refused = Supervisor::new(net, program, Args::new(&args), &Options::new());
-    assert_eq!(refused.map(drop).unwrap_err(), SupervisorError::State);
-    assert_eq!(net.len(), 1);
 }
 
 /// The terminal speaks to the program's group; to the old one again, if the new one fails.

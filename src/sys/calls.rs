@@ -335,21 +335,12 @@ pub(crate) fn send(fd: BorrowedFd<'_>, message: &[u8]) -> Result<(), Error> {
 
 /// recvfrom(fd, buffer, MSG_DONTWAIT): how many bytes were received.
 pub(crate) fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<u32, Error> {
-    receive_with(fd, buffer, net::MSG_DONTWAIT)
-}
-
-/// recvfrom(fd, buffer, MSG_DONTWAIT | MSG_PEEK): how many bytes were received, which stay there.
-pub(crate) fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<u32, Error> {
-    receive_with(fd, buffer, net::MSG_DONTWAIT | net::MSG_PEEK)
-}
-
-#[inline(never)]
-fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: u32) -> Result<u32, Error> {
     let what = what(Operation::Recv, raw::__NR_recvfrom) | AGAIN;
+    let flags = net::MSG_DONTWAIT as usize;
     let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
     // SAFETY: the kernel writes at most so many bytes, and no address (the sixth argument is not
     // looked at without the fifth).
-    let received = unsafe { call(what, number(fd), [at, length, flags as usize, 0])? };
+    let received = unsafe { call(what, number(fd), [at, length, flags, 0])? };
     Ok(received as u32)
 }
 
