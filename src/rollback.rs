@@ -66,12 +66,12 @@ const HANDLER_STACK: usize = 32 * 1024;
 /// What must stay where it is.
 #[repr(C, align(16))]
 struct Room {
-    handler_stack: MaybeUninit<[u8; HANDLER_STACK]>,
-    /// What was there before.
-    handlers: [Handler; CRASH_SIGNALS.len()],
     /// The process. One that it forks off has the memory and the handlers as well, and no thread.
     owner: u32,
     later: Later,
+    /// What was there before.
+    handlers: [Handler; CRASH_SIGNALS.len()],
+    handler_stack: MaybeUninit<[u8; HANDLER_STACK]>,
 }
 
 /// Where the handlers find it. There can be only one at a time: signals are the process'.

@@ -45,9 +45,9 @@ pub enum StartError {
     InProgress,
     /// There is no first argument to execute.
     NoProgram,
-    /// The arguments, the environment and the names are too much for one process, one of the
-    /// strings is too long for the kernel, or more is [lent](Changes::lend) than the table has room
-    /// for.
+    /// The arguments, the environment, the names and the paths of a search are too much for one
+    /// process, one of the strings is too long for the kernel, or more is [lent](Changes::lend) than
+    /// the table has room for.
     TooLarge,
     /// The successor would need this fd number, which RLIMIT_NOFILE does not allow.
     FdLimit(u32),
@@ -787,9 +787,9 @@ fn missing_stdio(given: &[Option<BorrowedFd<'_>>; 3]) -> u8 {
 /// is over.
 #[repr(C)]
 pub(crate) struct Later {
-    stack: Stack,
     watch: Watch,
     plan: Plan,
+    stack: Stack,
     /// At the end, as most of it is never touched.
     scratch: [Word; MOST_WORDS],
 }
