@@ -1005,6 +1005,36 @@ fn supervisor_that_waits_for_a_client_is_replaced() {
         // SAFETY: what was passed is nobody's yet.
         let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
         let generation = net.generation();
+        if generation == 0 {
+            net.listen("tcp", "127.0.0.1:0").unwrap();
+        }
+        let address = util::address(&net.duplicate(net.iter().next().unwrap().handle()).unwrap());
+        let args = [c"/bin/sh", c"-c", c"exit 0"];
+        let mut options = options(Readiness::After(0));
+        options.on_demand = true;
+        let command = Args::new(&args);
+        let mut supervisor = Supervisor::new(&mut net, &program, command, &options).unwrap();
+        if generation == 0 {
+            assert_eq!(next(&mut supervisor), Event::Waiting);
+            panic!("not replaced: {}", supervisor.replace(&Changes::new()));
+        }
+        // It was said before.
+        is_idle(&mut supervisor);
+        is_idle(&mut supervisor);
+        let _client = TcpStream::connect(address).unwrap();
+        started(&mut supervisor);
+        ends(&mut supervisor);
+    });
+}
+
+/// What a later version has left cannot be read by this one, which says so; the sockets are there.
+#[test]
+fn state_of_another_version_is_not_guessed_at() {
+    apart("state_of_another_version_is_not_guessed_at", |_| {
+        let program = this_program();
+        // SAFETY: what was passed is nobody's yet.
+        let mut net: Net<24> = unsafe { Net::inherit(program.environ()) }.unwrap();
+        let generation = net.generation();
         let refused = match generation {
             0 => {
                 net.listen("tcp", "127.0.0.1:0").unwrap();
