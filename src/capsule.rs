@@ -6,7 +6,7 @@ use core::fmt;
 use linux_raw_sys::general::{MFD_ALLOW_SEALING, MFD_NOEXEC_SEAL};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{self, SealFlags};
-use rustix::io::{self, Errno};
+use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{During, Error, Operation};
@@ -103,9 +103,10 @@ impl<'fd> Capsule<'fd> {
         }
         let fd = above_stdio(create()?)?;
         let header = header(version, length);
-        let mut at = write_at(sys::lend(&fd), 0, header.as_flattened())?;
+        let mut at = 0;
+        write_at(sys::lend(&fd), &mut at, header.as_flattened())?;
         for part in parts {
-            at = write_at(sys::lend(&fd), at, part)?;
+            write_at(sys::lend(&fd), &mut at, part)?;
         }
         fs::fcntl_add_seals(sys::lend(&fd), SEALS | SealFlags::SEAL).during(Operation::Fcntl)?;
         Ok(fd)
@@ -127,10 +128,11 @@ impl<'fd> Capsule<'fd> {
         };
         let size = fs::fstat(fd).during(Operation::Stat)?.st_size as u64;
         let mut header = [[0; 8]; HEADER / 8];
-        let found = read_at(fd, 0, header.as_flattened_mut())?;
+        let mut found = 0;
+        read_at(fd, &mut found, header.as_flattened_mut())?;
         let (magic, version, length) = fields(header);
         let version = match u32::try_from(version) {
-            Ok(version) if found >= size_of_val(&MAGIC) && magic == MAGIC => version,
+            Ok(version) if found >= size_of_val(&MAGIC) as u64 && magic == MAGIC => version,
             _ => return Err(CapsuleError::NoCapsule),
         };
         if !seals.contains(SEALS) {
@@ -190,7 +192,10 @@ impl<'fd> Capsule<'fd> {
         if offset >= self.length {
             return Ok(0);
         }
-        read_at(self.fd, offset.saturating_add(HEADER as u64), buffer)
+        let begin = offset.saturating_add(HEADER as u64);
+        let mut end = begin;
+        read_at(self.fd, &mut end, buffer)?;
+        Ok(end.wrapping_sub(begin) as usize)
     }
 
     /// `capsule.read(buffer)` — all of it, in the first part of the buffer.
@@ -219,7 +224,9 @@ impl<'fd> Capsule<'fd> {
         let said = buffer.len() as u64;
         let mut found = self.length;
         if found == said {
-            found = read_at(self.fd, HEADER as u64, buffer)? as u64;
+            let mut end = HEADER as u64;
+            read_at(self.fd, &mut end, buffer)?;
+            found = end.wrapping_sub(HEADER as u64);
         }
         match found == said {
             true => Ok(()),
@@ -318,34 +325,34 @@ fn create() -> Result<OwnedFd, Error> {
     }
 }
 
-/// Writes all of it: where it ends. The offset of the file stays.
-fn write_at(fd: BorrowedFd<'_>, mut at: u64, mut bytes: &[u8]) -> Result<u64, Error> {
+/// Writes all of it, and moves on to where it ends. The offset of the file stays.
+#[inline(never)]
+fn write_at(fd: BorrowedFd<'_>, at: &mut u64, mut bytes: &[u8]) -> Result<(), Error> {
     while !bytes.is_empty() {
-        let written = match io::pwrite(fd, bytes, at) {
-            Err(Errno::INTR) => continue,
+        let written = sys::write_at(fd, bytes, *at)?;
+        if written == 0 {
             // Not an answer that the kernel gives, but one on which this would go on for ever.
-            Ok(0) => Err(Errno::IO),
-            written => written,
-        };
-        let written = written.during(Operation::Pwrite)?;
+            return Err(Error::new(Operation::Pwrite, Errno::IO));
+        }
         bytes = bytes.get(written..).unwrap_or(&[]);
-        at = at.saturating_add(written as u64);
+        *at = at.wrapping_add(written as u64);
     }
-    Ok(at)
+    Ok(())
 }
 
-/// Reads until the buffer is full or the file ends: how much. The offset of the file stays.
-fn read_at(fd: BorrowedFd<'_>, at: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-    let mut done = 0;
-    while let Some(rest) = buffer.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match io::pread(fd, rest, at.saturating_add(done as u64)) {
-            Ok(0) => break,
-            Ok(read) => done = done.saturating_add(read),
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno).during(Operation::Pread),
+/// Reads until the buffer is full or the file ends, and moves on to there. The offset of the file
+/// stays.
+#[inline(never)]
+fn read_at(fd: BorrowedFd<'_>, at: &mut u64, mut buffer: &mut [u8]) -> Result<(), Error> {
+    while !buffer.is_empty() {
+        let read = sys::read_at(fd, buffer, *at)?;
+        if read == 0 {
+            break;
         }
+        buffer = buffer.get_mut(read..).unwrap_or_default();
+        *at = at.wrapping_add(read as u64);
     }
-    Ok(done)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -353,13 +360,14 @@ mod tests {
     extern crate std;
     use super::*;
     use rustix::fd::AsFd as _;
+    use rustix::io;
     use std::string::ToString as _;
     use std::vec::Vec;
 
     /// A file in memory with these bytes and these seals.
     fn memfd(bytes: &[u8], seals: SealFlags) -> OwnedFd {
         let fd = create().unwrap();
-        write_at(fd.as_fd(), 0, bytes).unwrap();
+        write_at(fd.as_fd(), &mut 0, bytes).unwrap();
         fs::fcntl_add_seals(&fd, seals).unwrap();
         fd
     }

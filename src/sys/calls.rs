@@ -15,9 +15,13 @@ use linux_raw_sys::prctl::PR_SET_CHILD_SUBREAPER;
 use linux_raw_sys::{general as raw, ioctl, net};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+#[cfg(target_pointer_width = "32")]
+use rustix::io::retry_on_intr;
 
 use super::arch::{self, Argument};
 use crate::addr::{Address, InterfaceRequest};
+#[cfg(target_pointer_width = "32")]
+use crate::error::During;
 use crate::error::{Error, Operation};
 use crate::time::Deadline;
 
@@ -710,6 +714,40 @@ pub(crate) fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Error> {
     let (at, length) = (bytes.as_ptr() as usize, bytes.len());
     // SAFETY: the kernel reads so many bytes.
     unsafe { call(what, number(fd), [at, length]) }.map(|written| written as usize)
+}
+
+/// pread64(fd, buffer, offset): how many bytes were read.
+#[cfg(target_pointer_width = "64")]
+pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+    let what = what(Operation::Pread, raw::__NR_pread64) | AGAIN;
+    let (at, length) = (buffer.as_mut_ptr() as usize, buffer.len());
+    // SAFETY: the kernel writes at most so many bytes.
+    unsafe { call(what, number(fd), [at, length, offset as usize]) }.map(|read| read as usize)
+}
+
+/// pwrite64(fd, bytes, offset): how many bytes were written.
+#[cfg(target_pointer_width = "64")]
+pub(crate) fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize, Error> {
+    let what = what(Operation::Pwrite, raw::__NR_pwrite64) | AGAIN;
+    let (at, length) = (bytes.as_ptr() as usize, bytes.len());
+    // SAFETY: the kernel reads so many bytes.
+    unsafe { call(what, number(fd), [at, length, offset as usize]) }.map(|written| written as usize)
+}
+
+// Where an offset takes two registers, each processor has its own rule which.
+
+/// pread64(fd, buffer, offset): how many bytes were read.
+#[cfg(target_pointer_width = "32")]
+pub(crate) fn read_at(fd: BorrowedFd<'_>, buffer: &mut [u8], offset: u64) -> Result<usize, Error> {
+    let read = retry_on_intr(|| rustix::io::pread(fd, &mut *buffer, offset));
+    read.during(Operation::Pread)
+}
+
+/// pwrite64(fd, bytes, offset): how many bytes were written.
+#[cfg(target_pointer_width = "32")]
+pub(crate) fn write_at(fd: BorrowedFd<'_>, bytes: &[u8], offset: u64) -> Result<usize, Error> {
+    let written = retry_on_intr(|| rustix::io::pwrite(fd, bytes, offset));
+    written.during(Operation::Pwrite)
 }
 
 /// memfd_create(name, flags | MFD_CLOEXEC).
