@@ -926,7 +926,7 @@ impl NetView {
     fn push(&mut self, fd: OwnedFd, identity: FileId, name: &[u8]) -> Option<&mut Slot> {
         let Table { state, slots, .. } = &mut self.0;
         if state.seat().is_none() {
-            state.seat = seat::take();
+            put(&mut state.seat, seat::take());
         }
         // There is room, and nothing to be dropped.
         mem::forget(slots.push(Slot::new(state.next_id, fd, identity)));
@@ -1045,13 +1045,14 @@ impl NetView {
                     // SAFETY: a channel, and no one else's by 1.
                     let channel = unsafe { sys::own(fd) };
                     let state = &mut self.0.state;
-                    state.predecessor = Some(Predecessor::new(channel));
+                    put(&mut state.predecessor, Some(Predecessor::new(channel)));
                     state.told = told;
                     if let Some(deadline) = told.rollback() {
                         let image = fd.saturating_add(1);
                         if set_cloexec(image).is_ok() {
                             // SAFETY: open, and no one else's by 1.
-                            state.rollback = Some((unsafe { sys::own(image) }, deadline));
+                            let image = unsafe { sys::own(image) };
+                            put(&mut state.rollback, Some((image, deadline)));
                         }
                     }
                 }
@@ -1101,6 +1102,11 @@ impl State {
             None => self.seat.as_ref().map(sys::lend),
         }
     }
+}
+
+/// Where there is nothing so far, and so nothing to be dropped.
+fn put<T>(place: &mut Option<T>, value: Option<T>) {
+    mem::forget(mem::replace(place, value));
 }
 
 /// How a program is executed.
