@@ -53,6 +53,7 @@ pub struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     /// `Changes::new()` — nothing is different.
+    #[inline(never)]
     pub const fn new() -> Changes<'a> {
         Changes {
             path: None,
@@ -60,7 +61,7 @@ impl<'a> Changes<'a> {
             args: None,
             set: &[],
             unset: &[],
-            stdio: [None; 3],
+            stdio: [None, None, None],
             lent: &[],
             foreign: false,
             canary: false,
