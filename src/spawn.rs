@@ -131,6 +131,11 @@ impl Scratch {
         }
     }
 
+    #[inline(never)]
+    fn push_byte(&mut self, byte: u8) {
+        self.push(&[byte]);
+    }
+
     /// From here on there are words, which are aligned.
     fn align(&mut self) {
         // The end is.
@@ -371,18 +376,18 @@ impl<'a> Start<'a> {
             own(offset_of!(Variables, listen_pid)),
             comma.wrapping_add(1),
         ];
-        let mut before: &[u8] = b"=";
+        let mut before = b'=';
         for slot in self.sockets {
-            self.scratch.push(before);
+            self.scratch.push_byte(before);
             self.scratch.push(slot.name.as_bytes());
-            before = b":";
+            before = b':';
         }
         for (name, _) in changes.lent {
-            self.scratch.push(before);
+            self.scratch.push_byte(before);
             self.scratch.push(name.as_bytes());
-            before = b":";
+            before = b':';
         }
-        self.scratch.push(b"\0");
+        self.scratch.push_byte(0);
         self.lay_out_path();
 
         // Pointers.
@@ -445,24 +450,26 @@ impl<'a> Start<'a> {
         self.plan.path = self.scratch.at.cast();
         let mut path = search_path(self.program).iter();
         // An empty directory is the working directory.
-        let mut slash: &[u8] = b"";
+        let mut is_empty = true;
         loop {
             match path.next() {
                 Some(byte) if *byte != b':' => {
-                    self.scratch.push(slice::from_ref(byte));
-                    slash = b"/";
+                    self.scratch.push_byte(*byte);
+                    is_empty = false;
                 }
                 end => {
-                    self.scratch.push(slash);
+                    if !is_empty {
+                        self.scratch.push_byte(b'/');
+                    }
                     self.scratch.push(name);
-                    slash = b"";
+                    is_empty = true;
                     if end.is_none() {
                         break;
                     }
                 }
             }
         }
-        self.scratch.push(b"\0");
+        self.scratch.push_byte(0);
     }
 
     #[inline(never)]
