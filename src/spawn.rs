@@ -242,14 +242,6 @@ pub(crate) struct Start<'a> {
     /// What the successor gets from 3 up, before what is lent to it.
     pub(crate) sockets: &'a VecView<Slot>,
     plan: Plan,
-    /// Takes the place of the first that tells this process of its watchdog.
-    watchdog: *const u8,
-    /// The last fd that the successor gets something from, by its number here.
-    last: c_int,
-    /// The last one that is overwritten.
-    highest: u32,
-    /// RLIMIT_NOFILE, soft and hard.
-    limits: [u64; 2],
     pub(crate) at_start: &'a AtStart,
     path: &'a CStr,
     /// The first thing that speaks against it.
@@ -284,10 +276,6 @@ impl<'a> Start<'a> {
             at_start,
             sockets,
             path: c"",
-            watchdog: ptr::null(),
-            last: 0,
-            highest: 0,
-            limits: [0; 2],
             found: Ok(()),
             findings: None,
             pid: None,
@@ -334,7 +322,7 @@ impl<'a> Start<'a> {
                 self.find(StartError::NotOurs(index as u32));
             }
         }
-        sys::fd_limits(&mut self.limits);
+        sys::fd_limits(&mut self.plan.limits);
         self.found
     }
 
@@ -397,7 +385,7 @@ impl<'a> Start<'a> {
             self.push_string(argument);
         }
         self.scratch.push_word(0);
-        self.watchdog = own(offset_of!(Variables, watchdog));
+        self.plan.watchdog = own(offset_of!(Variables, watchdog));
         self.plan.envp = self.scratch.at.cast();
         for string in self.program.environ.iter() {
             if changes.keeps(string.to_bytes()) {
@@ -427,9 +415,9 @@ impl<'a> Start<'a> {
         if self.too_long {
             self.find(StartError::TooLarge);
         }
-        let [limit, _] = self.limits;
-        if u64::from(self.highest) >= limit {
-            self.find(StartError::FdLimit(self.highest));
+        let [limit, _] = self.plan.limits;
+        if u64::from(self.plan.highest) >= limit {
+            self.find(StartError::FdLimit(self.plan.highest));
         }
         self.plan.mask = self.at_start.mask;
         self.plan.ignored = self.at_start.ignored;
@@ -485,9 +473,10 @@ impl<'a> Start<'a> {
             return;
         }
         // The first of them counts.
-        if !self.watchdog.is_null() && is_own_watchdog(bytes) {
-            self.scratch.push_word(self.watchdog.expose_provenance());
-            self.watchdog = ptr::null();
+        if !self.plan.watchdog.is_null() && is_own_watchdog(bytes) {
+            self.scratch
+                .push_word(self.plan.watchdog.expose_provenance());
+            self.plan.watchdog = ptr::null();
         } else {
             self.push_string(string);
         }
@@ -506,7 +495,7 @@ impl<'a> Start<'a> {
             Some(directory) => directory.as_raw_fd(),
             None => -1,
         };
-        self.last = self.plan.directory.max(2);
+        self.plan.last = self.plan.directory.max(2);
         self.plan.close_from = 0;
         let places = self.scratch.at.cast::<Place>();
         for fd in &changes.stdio {
@@ -529,11 +518,11 @@ impl<'a> Start<'a> {
             self.plan.executable = self.plan.close_from as c_int;
             self.push_place(executable.as_raw_fd());
         }
-        self.plan.cut = self.last as u32 + 1;
+        self.plan.cut = self.plan.last as u32 + 1;
         if !self.program.cuts_anywhere {
             self.plan.cut = self.plan.cut.next_multiple_of(WHOLE_BITMAP_WORD);
         }
-        let [_, limit] = self.limits;
+        let [_, limit] = self.plan.limits;
         self.plan.limit = limit.min(MAX_CLOSED_ONE_BY_ONE) as u32;
         if self.scratch.overflow {
             return;
@@ -552,7 +541,7 @@ impl<'a> Start<'a> {
             // SAFETY: it was taken, and is aligned as a word is.
             unsafe { at.write(Place::of(fd)) };
         }
-        self.last = self.last.max(fd);
+        self.plan.last = self.plan.last.max(fd);
         self.plan.close_from += 1;
     }
 
@@ -564,7 +553,7 @@ impl<'a> Start<'a> {
         }
         self.plan.step_count += 1;
         if !step.stays() {
-            self.highest = self.highest.max(step.to as u32);
+            self.plan.highest = self.plan.highest.max(step.to as u32);
         }
     }
 

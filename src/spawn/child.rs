@@ -61,6 +61,15 @@ pub(super) struct Plan {
     pub(super) envp: *const *const c_char,
     /// Where the pid is written in decimal, with a NUL behind it: ten digits and one byte each.
     pub(super) pids: [*mut u8; 3],
+    // What only the parent looks at, until all is laid out.
+    /// Takes the place of the first variable that tells this process of its watchdog.
+    pub(super) watchdog: *const u8,
+    /// The last fd that the successor gets something from, by its number here.
+    pub(super) last: c_int,
+    /// The last one that is overwritten.
+    pub(super) highest: u32,
+    /// RLIMIT_NOFILE, soft and hard.
+    pub(super) limits: [u64; 2],
 }
 
 impl Plan {
@@ -88,6 +97,10 @@ impl Plan {
             argv: ptr::null(),
             envp: ptr::null(),
             pids: [ptr::null_mut(); 3],
+            watchdog: ptr::null(),
+            last: 0,
+            highest: 0,
+            limits: [0; 2],
         }
     }
 }
