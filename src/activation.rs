@@ -35,7 +35,7 @@ pub const VARIABLES: [&str; 5] = [
 ];
 
 /// They, in one string.
-const OURS: &str = "LISTEN_PID LISTEN_PIDFDID LISTEN_FDS LISTEN_FDNAMES GRACENET_FD";
+const OURS: &str = "LISTEN_PID,LISTEN_PIDFDID,LISTEN_FDS,LISTEN_FDNAMES,GRACENET_FD";
 
 /// Is this string one of the variables of [`VARIABLES`]?
 #[inline(never)]
@@ -199,13 +199,13 @@ pub(crate) fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Which of the words with a space between each it is, counted from 0. A table of them would take
-/// more than they do.
+/// `place_of(word, words)` — which of the words with commas between them it is, counted from 0; `None`
+/// if it is none of them. A table of words would take more than they do.
 #[inline(never)]
-pub(crate) fn place_of(word: &[u8], words: &str) -> Option<usize> {
+pub fn place_of(word: &[u8], words: &str) -> Option<usize> {
     let (mut words, mut place) = (words.as_bytes(), 0);
     loop {
-        let (first, behind) = split_at_byte(words, b' ');
+        let (first, behind) = split_at_byte(words, b',');
         if first == word {
             return Some(place);
         }

@@ -55,7 +55,7 @@ const DATAGRAM: u8 = 2 << 2;
 const SEQPACKET: u8 = 5 << 2;
 
 /// In the order of [`Network::ALL`].
-const NAMES: &str = "tcp tcp4 tcp6 udp udp4 udp6 unix unixpacket unixgram";
+const NAMES: &str = "tcp,tcp4,tcp6,udp,udp4,udp6,unix,unixpacket,unixgram";
 
 impl Network {
     const ALL: [Self; 9] = [

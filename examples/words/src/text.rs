@@ -127,21 +127,8 @@ impl List {
     /// `list.place_of(word)` — Which one it is, counted from 0. What is not in
     /// the list is behind all that are.
     #[must_use]
-    #[inline(never)]
     pub fn place_of(self, word: &[u8]) -> usize {
-        let mut place = 0;
-        let mut words = self.0.as_bytes();
-        loop {
-            let one = before(words, b',');
-            if one == word {
-                return place;
-            }
-            let Some(behind) = words.get(one.len() + 1..) else {
-                return usize::MAX;
-            };
-            words = behind;
-            place += 1;
-        }
+        activation::place_of(word, self.0).unwrap_or(usize::MAX)
     }
 
     /// `list.at(place)` — The word there.
