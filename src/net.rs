@@ -1005,7 +1005,7 @@ impl NetView {
     }
 
     /// `net.adopt(environ, options)` — as [`Net::inherit_with`], into a table that is there already: a
-    /// static one.
+    /// static one. What is in it stays, and takes room.
     ///
     /// # Errors
     ///
@@ -1066,7 +1066,7 @@ impl NetView {
                 return Err(InheritError::BadFd { fd, error });
             }
         }
-        let capacity = self.capacity() as u32;
+        let capacity = (self.capacity() - self.len()) as u32;
         if count > capacity {
             return Err(InheritError::TooMany { count, capacity });
         }

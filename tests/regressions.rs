@@ -6,6 +6,7 @@
 
 mod util;
 
+use std::ffi::CStr;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
@@ -18,8 +19,8 @@ use std::time::Duration;
 
 use gracenet::notify::{Notify, Receiver, State};
 use gracenet::{
-    Args, Changes, Deadline, Environ, Errno, Error, Failure, ListenOptions, Net, Operation,
-    Program, StartError,
+    Args, Changes, Deadline, Environ, Errno, Error, Failure, InheritError, InheritOptions,
+    ListenOptions, Net, Operation, Program, StartError,
 };
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use util::seccomp::{self, where_filtered, where_refused};
@@ -601,4 +602,39 @@ fn messages_without_end_do_not_put_off_the_deadline() {
     let failure = outcome.recv_timeout(Duration::from_secs(20)).unwrap();
     thread.join().unwrap();
     assert_eq!(failure, Err(Failure::TimedOut));
+}
+
+/// What is in the table already takes room, too: all or nothing, and nothing is renamed.
+#[test]
+fn passed_to_a_table_that_has_something_already() {
+    let name = "passed_to_a_table_that_has_something_already";
+    in_process_of_its_own(name, |_| {
+        // Whatever the harness has there is not used any more.
+        for number in [3, 4] {
+            let passed = listener("tcp", "127.0.0.1:0");
+            let passed = rustix::io::fcntl_dupfd_cloexec(passed, 10).unwrap();
+            // SAFETY: as above.
+            assert_eq!(unsafe { libc::dup3(passed.as_raw_fd(), number, 0) }, number);
+        }
+        let pid = format!("LISTEN_PID={}\0", std::process::id());
+        let pid = CStr::from_bytes_with_nul(pid.as_bytes()).unwrap();
+        let environ = [pid, c"LISTEN_FDS=2", c"LISTEN_FDNAMES=first:second"];
+        let mut net: Net<2> = Net::new();
+        let own = net.listen("tcp", "127.0.0.1:0").unwrap();
+        // SAFETY: nobody has 3 and 4.
+        let adopted = unsafe { net.adopt(Environ::new(&environ), InheritOptions::default()) };
+        let (count, capacity) = (2, 1);
+        assert_eq!(adopted, Err(InheritError::TooMany { count, capacity }));
+        assert_eq!(net.len(), 1);
+        assert!(!net.get(own).unwrap().is_inherited());
+
+        let mut net: Net<3> = Net::new();
+        let own = net.listen("tcp", "127.0.0.1:0").unwrap();
+        // SAFETY: as above: it has taken none.
+        let adopted = unsafe { net.adopt(Environ::new(&environ), InheritOptions::default()) };
+        adopted.unwrap();
+        let names: Vec<_> = net.iter().map(|entry| entry.name().to_string()).collect();
+        assert_eq!(names, ["unknown", "first", "second"]);
+        assert!(net.get(own).unwrap().is_claimed());
+    });
 }
