@@ -225,7 +225,8 @@ impl Address {
     /// - `localhost` is 127.0.0.1, for `tcp6` and `udp6` ::1. No other name is known.
     /// - An octet of an IPv4 address has no leading zero.
     /// - A zone follows an IPv6 address: `%eth0` is an interface by [name](Self::interface), `%2`, all
-    ///   digits, by index. A name has up to 15 bytes of printable ASCII.
+    ///   digits, by index. A name has up to 15 bytes of printable ASCII without `:`, behind which the
+    ///   kernel would not look.
     /// - An IPv4 address mapped into IPv6, `[::ffff:192.0.2.1]`, is that IPv4 address: `tcp6` refuses
     ///   it, and it has no zone.
     ///
@@ -1016,7 +1017,7 @@ impl<'a> Reader<'a> {
             if byte == 0 {
                 return true;
             }
-            if to == INTERFACE + IFNAMSIZ - 1 || !byte.is_ascii_graphic() {
+            if to == INTERFACE + IFNAMSIZ - 1 || !byte.is_ascii_graphic() || byte == b':' {
                 return false;
             }
             address.set(to, [byte]);
@@ -1359,6 +1360,8 @@ mod tests {
             ),
             (Tcp, "[fe80::1%eth 0]:80", Kind::InvalidZone, 12),
             (Tcp, "[fe80::1%\u{7f}]:80", Kind::InvalidZone, 9),
+            (Tcp, "[fe80::1%lo:1]:80", Kind::InvalidZone, 11),
+            (Tcp, "[fe80::1%:]:80", Kind::InvalidZone, 9),
             (Tcp, "[fe80::1%a234567890123456]:80", Kind::InvalidZone, 24),
             (Tcp, "127.0.0.1%lo:80", Kind::MisplacedZone, 10),
             (Tcp, "%lo:80", Kind::InvalidHost, 0),
@@ -1698,7 +1701,7 @@ mod tests {
         prop_oneof![
             Just((0, String::new())),
             (1..u32::MAX).prop_map(|index| (index, String::new())),
-            "[!-\\\\^-~]{0,14}[!-/:-\\\\^-~]".prop_map(|name| (0, name)),
+            "[!-9;-\\\\^-~]{0,14}[!-/;-\\\\^-~]".prop_map(|name| (0, name)),
         ]
     }
 
