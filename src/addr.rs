@@ -326,7 +326,9 @@ impl Address {
                 for (to, from) in address.bytes.iter_mut().skip(PATH).zip(path) {
                     *to = *from;
                 }
-                address.len = (PATH + path.len() + usize::from(is_path)) as u32;
+                // The NUL behind a path counts, where there is room for it.
+                let has_nul = is_path && path.len() <= NAME_MAX;
+                address.len = (PATH + path.len() + usize::from(has_nul)) as u32;
             }
             AF_INET => {
                 address.set(PORT, *rest.first_chunk::<6>()?);
@@ -1608,6 +1610,8 @@ mod tests {
         assert_eq!(decode(&long).as_path(), Some(&long[..]));
         assert_eq!(decode(&long).to_string().len(), 108);
         assert_eq!(decode(&[&long[..], b"\0"].concat()), decode(&long));
+        // More than a `struct sockaddr_un` is nothing that bind(2) takes.
+        assert_eq!(decode(&long).as_bytes(), sockaddr_un(&long));
 
         let path = Address::from_path(b"/run/app.sock").unwrap();
         assert_eq!(decode(b"/run/app.sock\0"), path);
