@@ -415,7 +415,7 @@ impl Address {
         self.path_or_name() == Some(&[])
     }
 
-    /// As [`parse`](Self::parse), into [`NONE`](Self::room()).
+    /// As [`parse`](Self::parse), into [`room`](Self::room()).
     #[inline(never)]
     pub(crate) fn read(&mut self, network: Network, text: &[u8]) -> Result<(), AddressError> {
         let mut reader = Reader::new(text);
@@ -891,11 +891,12 @@ impl<'a> Reader<'a> {
             }
             let [before @ .., _, _, _, _] = ip;
             is_v4 = before == MAPPED;
-            if self.eat(b'%') {
+            if self.peek() == b'%' {
                 self.wrong = MisplacedZone;
                 if is_v4 {
                     return false;
                 }
+                self.skip();
                 self.wrong = InvalidZone;
                 if !self.zone(address) {
                     return false;
@@ -927,6 +928,7 @@ impl<'a> Reader<'a> {
     /// mapped into IPv6.
     #[inline(never)]
     fn ip(&mut self, ip: &mut [u8; 16]) -> bool {
+        // How many bytes have come, how many of them before the `::`, and how many in decimal.
         let (mut len, mut gap, mut octets) = (0, NO_GAP, 0);
         let start = self.at;
         let v6 = self.skip_to(b':') != 0;
@@ -984,7 +986,7 @@ impl<'a> Reader<'a> {
             }
         }
         // All groups without a `::`, or at least one fewer with it; and all octets.
-        if (gap == NO_GAP) != (len == 16) || octets & !4 != 0 {
+        if (gap == NO_GAP) != (len == 16) || !matches!(octets, 0 | 4) {
             return false;
         }
         // What has come behind the `::` moves up to the end.
@@ -1011,6 +1013,7 @@ impl<'a> Reader<'a> {
         self.at = start;
         if is_index {
             address.set(SCOPE, index.to_ne_bytes());
+            // `u32::MAX` stands for all that is too much.
             return !matches!(index, 0 | u32::MAX);
         }
         let mut to = INTERFACE;
@@ -1365,9 +1368,9 @@ mod tests {
             (Tcp, "[fe80::1%lo:1]:80", Kind::InvalidZone, 11),
             (Tcp, "[fe80::1%:]:80", Kind::InvalidZone, 9),
             (Tcp, "[fe80::1%a234567890123456]:80", Kind::InvalidZone, 24),
-            (Tcp, "127.0.0.1%lo:80", Kind::MisplacedZone, 10),
+            (Tcp, "127.0.0.1%lo:80", Kind::MisplacedZone, 9),
             (Tcp, "%lo:80", Kind::InvalidHost, 0),
-            (Tcp, "[::ffff:1.2.3.4%lo]:80", Kind::MisplacedZone, 16),
+            (Tcp, "[::ffff:1.2.3.4%lo]:80", Kind::MisplacedZone, 15),
             (Tcp4, "[::1]:80", Kind::FamilyMismatch, 1),
             (Udp4, "[::]:80", Kind::FamilyMismatch, 1),
             (Tcp6, "127.0.0.1:80", Kind::FamilyMismatch, 0),

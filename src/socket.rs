@@ -258,8 +258,8 @@ pub(crate) fn make(
     let mut address = *request.address;
     loop {
         let error = match make_at(request.network, &address, options, made) {
+            Ok(socket) => return Ok(socket),
             Err(error) => error,
-            made => return made,
         };
         // No IPv6 on this machine, or it is turned off: what was asked for is all addresses.
         let unavailable = error.is(Errno::AFNOSUPPORT) || error.is(Errno::ADDRNOTAVAIL);
