@@ -901,3 +901,107 @@ fn failed(report: u32) -> StartError {
 /// the end aligned, too.
 #[repr(C, align(16))]
 struct Stack(MaybeUninit<[u8; 8192]>);
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use rustix::fd::AsFd as _;
+    use std::fs::File;
+    use std::vec::Vec;
+
+    /// In memory of any size nothing is written behind its end; and what has room is there.
+    #[test]
+    fn what_is_laid_out_stays_within_its_memory() {
+        const GUARD: usize = 0x5a5a_5a5a;
+        const MOST: usize = 400;
+        let args = [c"/program", c"", c"argument"];
+        let (environ, path) = (
+            [c"A=1", c"PATH=/bin::relative:", c"WATCHDOG_PID=1"],
+            c"name",
+        );
+        let program = Program::new(Args::new(&args), Environ::new(&environ));
+        let file = File::open("/dev/null").unwrap();
+        let lent = [("one", file.as_fd()), ("another", file.as_fd())];
+        let changes = Changes::new().path(path).lend(&lent).unwrap();
+        let changes = changes.set(&[c"B=2"]);
+        let slots = heapless::Vec::<Slot, 4>::new();
+
+        let mut start = Start::new(&program, &program.at_start, &changes, &slots);
+        start.channel = file.as_raw_fd();
+        start.check().unwrap();
+        let mut least = None;
+        for size in 0..MOST {
+            let mut memory = [Word::new(GUARD); MOST + 1];
+            let fits = start.lay_out(&mut memory[..size]);
+            for word in &memory[size..] {
+                // SAFETY: all of them were written.
+                assert_eq!(unsafe { word.assume_init() }, GUARD, "{size} words");
+            }
+            assert!(
+                fits || least.is_none(),
+                "{size} words, {least:?} are enough"
+            );
+            if !fits {
+                continue;
+            }
+            least = least.or(Some(size));
+            assert_eq!(start.found, Ok(()));
+            // SAFETY: what was laid out, in memory that lives.
+            let strings = |array| unsafe { Environ::from_raw(array) }.iter();
+            let argv: Vec<_> = strings(start.plan.argv).collect();
+            assert_eq!(argv, args);
+            let names: Vec<_> = strings(start.plan.envp).map(CStr::to_bytes).collect();
+            let expected: [&[u8]; 8] = [
+                b"A=1",
+                b"PATH=/bin::relative:",
+                b"WATCHDOG_PID=1",
+                b"B=2",
+                b"LISTEN_PID=",
+                b"LISTEN_FDS=2",
+                b"LISTEN_FDNAMES=one:another",
+                b"GRACENET_FD=5,",
+            ];
+            assert_eq!(names, expected);
+            let mut candidate = start.plan.path;
+            let mut candidates = Vec::new();
+            loop {
+                // SAFETY: as above, up to an empty one.
+                let found = unsafe { CStr::from_ptr(candidate) };
+                if found.is_empty() {
+                    break;
+                }
+                candidates.push(found);
+                candidate = candidate.wrapping_add(found.to_bytes_with_nul().len());
+            }
+            assert_eq!(
+                candidates,
+                [c"/bin/name", c"name", c"relative/name", c"name"]
+            );
+            let mut steps = Vec::new();
+            for index in 0..start.plan.step_count {
+                // SAFETY: there are so many.
+                let step = unsafe { start.plan.steps.add(index as usize) };
+                // SAFETY: as above.
+                steps.push(unsafe { step.read() });
+            }
+            let from = file.as_raw_fd();
+            assert!((3..6).all(|to| steps.contains(&[from, to])), "{steps:?}");
+        }
+        assert!(least.is_some());
+    }
+
+    /// As many digits as there can be, and the NUL: within the bytes that are given.
+    #[test]
+    fn decimals_are_left_aligned_and_end_in_a_nul() {
+        for number in [0, 9, 10, 4_194_304, 999_999_999, 1_000_000_000, u32::MAX] {
+            let mut room = [b'x'; 12];
+            // SAFETY: there is room for eleven bytes.
+            let end = unsafe { child::write_decimal(room.as_mut_ptr(), number) };
+            assert_eq!(room[11], b'x');
+            let text = CStr::from_bytes_until_nul(&room).unwrap();
+            assert_eq!(text.to_str().unwrap(), std::format!("{number}"));
+            assert_eq!(end as usize - room.as_ptr() as usize, text.count_bytes());
+        }
+    }
+}
