@@ -12,10 +12,14 @@ use core::mem::{MaybeUninit, offset_of};
 
 use gracenet_words::report::Why;
 use linux_raw_sys::errno::{EAGAIN, EBADF, EINTR, EPIPE, EPROTO};
+#[cfg(not(target_arch = "arm"))]
+use linux_raw_sys::general::__NR_pread64;
+#[cfg(target_arch = "arm")]
+use linux_raw_sys::general::__NR_preadv;
 use linux_raw_sys::general::{
     __NR_close, __NR_epoll_create1, __NR_epoll_ctl, __NR_epoll_pwait, __NR_fcntl, __NR_getpid,
-    __NR_getsockopt, __NR_memfd_create, __NR_pread64, __NR_recvfrom, __NR_sendto, __NR_shutdown,
-    __NR_write, EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD, MFD_CLOEXEC,
+    __NR_getsockopt, __NR_memfd_create, __NR_recvfrom, __NR_sendto, __NR_shutdown, __NR_write,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, F_GETFD, MFD_CLOEXEC,
 };
 use linux_raw_sys::net::{IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, TCP_INFO, tcp_info};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -164,10 +168,21 @@ impl Memory {
 
     /// `pread(memory, room, offset)` — How many bytes are there from this one on, up to
     /// as many as there is room for.
+    #[cfg(not(target_arch = "arm"))]
     pub(crate) fn read_at(&self, room: &mut [u8], offset: usize) -> Result<u32, Errno> {
         let address = room.as_mut_ptr().expose_provenance();
         // SAFETY: the kernel writes into the room, and no further.
         unsafe { call(self.0, address, room.len(), offset, __NR_pread64) }
+    }
+
+    /// As everywhere else, where the offset of a pread would begin at an even register,
+    /// and its upper half be a sixth argument.
+    #[cfg(target_arch = "arm")]
+    pub(crate) fn read_at(&self, room: &mut [u8], offset: usize) -> Result<u32, Errno> {
+        let pieces = [[room.as_mut_ptr().expose_provenance(), room.len()]];
+        let address = pieces.as_ptr().expose_provenance();
+        // SAFETY: the kernel reads one `struct iovec`, and writes into the room, and no further.
+        unsafe { call(self.0, address, pieces.len(), offset, __NR_preadv) }
     }
 }
 
