@@ -415,7 +415,7 @@ impl Address {
         self.path_or_name() == Some(&[])
     }
 
-    /// As [`parse`](Self::parse), into [`room`](Self::room()).
+    /// As [`parse`](Self::parse), into [`room`](Self::room).
     #[inline(never)]
     pub(crate) fn read(&mut self, network: Network, text: &[u8]) -> Result<(), AddressError> {
         let mut reader = Reader::new(text);
@@ -549,7 +549,7 @@ impl Address {
 
     /// So many bytes at this place, which are there: a load and no more.
     #[inline(always)]
-    pub(crate) fn at<const LEN: usize>(&self, at: usize) -> [u8; LEN] {
+    fn at<const LEN: usize>(&self, at: usize) -> [u8; LEN] {
         let bytes = self.bytes.get(at..).and_then(<[u8]>::first_chunk);
         bytes.copied().unwrap_or([0; LEN])
     }
@@ -792,8 +792,8 @@ impl<'a> Reader<'a> {
             if digit >= radix {
                 return value;
             }
-            let tens = value.saturating_mul(u32::from(radix));
-            value = tens.saturating_add(u32::from(digit));
+            let more = u64::from(value) * u64::from(radix) + u64::from(digit);
+            value = more.min(u64::from(u32::MAX)) as u32;
             self.skip();
         }
     }
@@ -926,7 +926,6 @@ impl<'a> Reader<'a> {
 
     /// An address up to the end or a `%`, which is left, where there are zeros: one of IPv4 is
     /// mapped into IPv6.
-    #[inline(never)]
     fn ip(&mut self, ip: &mut [u8; 16]) -> bool {
         // How many bytes have come, how many of them before the `::`, and how many in decimal.
         let (mut len, mut gap, mut octets) = (0, NO_GAP, 0);

@@ -310,7 +310,7 @@ pub(crate) fn set_v6only(fd: BorrowedFd<'_>, value: bool) -> Result<(), Error> {
     set_option(fd, net::SOL_IPV6, net::IPV6_V6ONLY, i32::from(value))
 }
 
-/// getsockname(fd), into [`Address::room()`].
+/// getsockname(fd), into [`Address::room`].
 #[inline(never)]
 pub(crate) fn local_address(fd: BorrowedFd<'_>, address: &mut Address) -> Result<(), Error> {
     let what = what(Operation::Getsockname, raw::__NR_getsockname);
