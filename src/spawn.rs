@@ -133,7 +133,11 @@ impl Scratch {
 
     #[inline(never)]
     fn push_byte(&mut self, byte: u8) {
-        self.push(&[byte]);
+        let at = self.take(1);
+        if !at.is_null() {
+            // SAFETY: it was taken.
+            unsafe { at.write(byte) };
+        }
     }
 
     /// From here on there are words, which are aligned.
