@@ -578,3 +578,42 @@ fn receiver_is_made_of_one_and_of_nothing_else() {
         Receiver::from_fd(other).map(drop).unwrap_err();
     }
 }
+
+/// Those of a message that has waited since before the socket was a receiver's, too.
+#[test]
+fn fds_that_come_with_a_message_are_closed() {
+    let _alone = alone();
+    let socket = util::socket("unixgram", rustix::net::AddressFamily::UNIX);
+    let unnamed = libc::AF_UNIX as libc::sa_family_t;
+    // SAFETY: an address of two bytes, for which the kernel chooses a name.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const unnamed).cast(), 2) };
+    assert_eq!(bound, 0);
+    let socket = UnixDatagram::from(socket);
+    let name = socket.local_addr().unwrap();
+    let name = str::from_utf8(name.as_abstract_name().unwrap()).unwrap();
+    let notify = notify(&format!("@{name}"));
+    let null = File::open("/dev/null").unwrap();
+    let before = Fds::of_self();
+    let fds = [null.as_fd(); FDS_MAX];
+    let deadline = Deadline::after_ms(20_000);
+    let send = |count: usize| {
+        let sent = notify.send_with(&[State::FdStore], &fds[..count], deadline);
+        sent.unwrap();
+    };
+    send(FDS_MAX);
+    send(1);
+    let receiver = Receiver::from_fd(socket.into()).unwrap();
+    send(1);
+    send(4);
+    send(FDS_MAX);
+    let own = std::process::id();
+    // Of the first two nobody has written down from whom they are.
+    for pid in [0, 0, own, own, own] {
+        let mut buffer = [0; 64];
+        let message = receiver.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(message.pid, pid);
+        assert!(!message.truncated && message.message.starts_with(b"FDSTORE=1"));
+        assert_eq!(Fds::of_self(), before);
+    }
+    assert_eq!(receiver.receive(&mut [0; 64]).unwrap(), None);
+}
