@@ -1020,6 +1020,28 @@ impl NetView {
         environ: Environ<'_>,
         options: InheritOptions,
     ) -> Result<(), InheritError> {
+        // SAFETY: 1. is the caller's duty.
+        let adopted = unsafe { self.take_over(environ, options) };
+        if adopted.is_err() {
+            // The table goes on without it, and must not tell it of being ready.
+            let state = &mut self.0.state;
+            (state.predecessor, state.rollback) = (None, None);
+            state.told = Told::new(0, 0);
+        }
+        adopted
+    }
+
+    /// As [`adopt`](Self::adopt), but for the predecessor and the way back, which may be there after an
+    /// error.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Net::inherit`].
+    unsafe fn take_over(
+        &mut self,
+        environ: Environ<'_>,
+        options: InheritOptions,
+    ) -> Result<(), InheritError> {
         let pid = sys::getpid();
         let reader = Reader {
             pid,

@@ -504,6 +504,24 @@ fn inherited_sockets_keep_their_mode_unless_told() {
     assert!(!puppet.fds().is_nonblocking(4));
 }
 
+/// A table that has adopted nothing has no predecessor, which learns of it and serves on.
+#[test]
+fn a_table_that_cannot_adopt_does_not_take_over() {
+    let predecessor = passing_two().inherit();
+    let successor = predecessor.start();
+    for _ in 0..7 {
+        successor.gets("listen tcp 127.0.0.1:0");
+    }
+    let error = successor.fails("adopt");
+    assert_eq!(error, "2 sockets were passed, and 1 fit");
+    assert_eq!(successor.table().len(), 7);
+    assert_eq!(successor.must("origin"), "generation=0");
+    successor.must("ready");
+    let failure = predecessor.fails("wait 10000");
+    assert_eq!(failure, "closed its channel and lived on");
+    assert_eq!(predecessor.table().len(), 2);
+}
+
 /// A channel to a predecessor was never made there.
 #[test]
 fn a_standard_stream_is_not_touched_for_a_channel() {

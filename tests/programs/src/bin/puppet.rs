@@ -8,7 +8,7 @@
 //! number of a handle, counted from 0 in the order in which this process got them.
 //!
 //! ```text
-//! inherit [missing-pid]
+//! inherit [missing-pid]                   adopt
 //! listen NETWORK ADDRESS [OPTION]...      backlog=N mode=OCTAL name=WORD nonblocking[=no]
 //! listen-tcp NETWORK ADDRESS [OPTION]...  replace-stale reuse-port
 //! listen-unix NETWORK PATH [OPTION]...
@@ -208,6 +208,14 @@ impl Puppet {
                         let (count, generation) = (self.net.len(), self.net.generation());
                         write!(answer, " {count} generation={generation}")?;
                     }
+                    Err(error) => return failed(answer, &error),
+                }
+            }
+            b"adopt" => {
+                // SAFETY: nobody here owns what was passed, though there may be other fds by now.
+                let adopted = unsafe { self.net.adopt(self.program.environ(), Default::default()) };
+                match adopted {
+                    Ok(()) => write!(answer, " {}", self.net.len())?,
                     Err(error) => return failed(answer, &error),
                 }
             }
