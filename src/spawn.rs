@@ -349,23 +349,24 @@ impl<'a> Start<'a> {
         };
 
         // Text.
-        let own: *mut Variables = self.scratch.take(size_of::<Variables>()).cast();
-        if own.is_null() {
+        let variables: *mut Variables = self.scratch.take(size_of::<Variables>()).cast();
+        if variables.is_null() {
             return false;
         }
         // SAFETY: it was taken, and is made of bytes.
-        unsafe { own.write(Variables::NEW) };
-        let own = |offset| own.wrapping_byte_add(offset).cast::<u8>();
+        unsafe { variables.write(Variables::NEW) };
+        // Where one of them is, or its number.
+        let part = |offset| variables.wrapping_byte_add(offset).cast::<u8>();
         // SAFETY: a number has room there.
-        unsafe { child::write_decimal(own(offset_of!(Variables, fds_count)), count) };
-        let channel_fd = own(offset_of!(Variables, channel_fd));
+        unsafe { child::write_decimal(part(offset_of!(Variables, fds_count)), count) };
+        let channel_fd = part(offset_of!(Variables, channel_fd));
         // SAFETY: two of them have.
         let comma = unsafe { child::write_decimal(channel_fd, FIRST_FD as u32 + count) };
         // SAFETY: as above.
         unsafe { comma.write(b',') };
         self.plan.pids = [
-            own(offset_of!(Variables, watchdog_pid)),
-            own(offset_of!(Variables, listen_pid)),
+            part(offset_of!(Variables, watchdog_pid)),
+            part(offset_of!(Variables, listen_pid)),
             comma.wrapping_add(1),
         ];
         let mut before = b'=';
@@ -389,7 +390,7 @@ impl<'a> Start<'a> {
             self.push_string(argument);
         }
         self.scratch.push_word(0);
-        self.plan.watchdog = own(offset_of!(Variables, watchdog));
+        self.plan.watchdog = part(offset_of!(Variables, watchdog));
         self.plan.envp = self.scratch.at.cast();
         for string in self.program.environ.iter() {
             if changes.keeps(string.to_bytes()) {
@@ -400,7 +401,7 @@ impl<'a> Start<'a> {
             self.push_variable(string);
         }
         let push = |start: &mut Start<'_>, offset| {
-            start.scratch.push_word(own(offset).expose_provenance());
+            start.scratch.push_word(part(offset).expose_provenance());
         };
         if count > 0 {
             push(self, offset_of!(Variables, listen));
@@ -622,7 +623,7 @@ impl<'a> Start<'a> {
     }
 
     /// clone3, or clone where that is refused: the child's pid, and its pidfd; in place only the
-    /// latter. Returns when the child has executed another program or is gone.
+    /// former. Returns when the child has executed another program or is gone.
     fn clone(&mut self) -> Result<Pid, Error> {
         let mut stack = Stack(MaybeUninit::uninit());
         let mut pidfd: c_int = -1;
