@@ -437,6 +437,13 @@ pub(crate) fn speaks(fd: BorrowedFd<'_>, network: Network) -> bool {
     sys::socket_option(fd, net::SO_TYPE) == Ok(network.socket_type())
 }
 
+// A network has the type of its sockets as the kernel has it.
+const _: () = {
+    assert!(Network::Tcp.socket_type() == net::SOCK_STREAM);
+    assert!(Network::Udp.socket_type() == net::SOCK_DGRAM);
+    assert!(Network::UnixPacket.socket_type() == net::SOCK_SEQPACKET);
+};
+
 const TCP: u32 = net::IPPROTO_TCP as u32;
 /// TCP to whoever speaks only that.
 const MPTCP: u32 = net::IPPROTO_MPTCP as u32;
