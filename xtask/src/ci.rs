@@ -10,7 +10,7 @@ use crate::bench::instructions;
 use crate::step::{self, Outcome};
 use crate::systemd::Version;
 use crate::workspace::Workspace;
-use crate::{cross, demo, peers, pid1, size, syscalls, systemd, test, vm};
+use crate::{cross, demo, peers, pid1, readme, size, syscalls, systemd, test, vm};
 
 /// What `cargo xtask ci` can be told.
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         };
         systemd::run(workspace, &options)
     };
-    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 17] = [
+    let steps: [(&str, &dyn Fn() -> Result<Outcome>); 18] = [
         ("format", &|| {
             commands([workspace.cargo(["fmt", "--all", "--check"])])
         }),
@@ -77,6 +77,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         ("demo with broken builds", &|| demo::run(workspace, &chaos)),
         ("PID 1 of containers", &|| pid1::run(workspace, &pid1)),
         ("PID 1 of a machine", &|| vm::run(workspace, &machine)),
+        ("README on a fresh Debian", &|| {
+            readme::run(workspace, &readme::Options::default())
+        }),
         ("systemd 252", &|| under_systemd(Version::V252)),
         ("systemd 257", &|| under_systemd(Version::V257)),
         ("systemd 262", &|| under_systemd(Version::V262)),

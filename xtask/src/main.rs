@@ -58,6 +58,8 @@ enum Task {
     Peers(peers::Options),
     /// `gracenet-init` as PID 1 of containers: stories, and what its clients noticed.
     Pid1(pid1::Options),
+    /// What the README says to do on a fresh Debian, done there word for word.
+    Readme(readme::Options),
     /// Size, linkage and peak memory of the daemon and of the init, against their limits.
     Size,
     /// Times, memory and instructions, against others of the kind; not a part of ci.
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
         Task::Systemd(options) => systemd::run(&workspace, options),
         Task::Peers(options) => peers::run(&workspace, options),
         Task::Pid1(options) => pid1::run(&workspace, options),
+        Task::Readme(options) => readme::run(&workspace, options),
         Task::Size => size::run(&workspace),
         Task::Bench(options) => bench::run(&workspace, options),
     });

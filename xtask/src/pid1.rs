@@ -20,7 +20,7 @@ use crate::workspace::Workspace;
 use container::Place;
 use foreign::Foreign;
 use runtime::Runtime;
-use stories::{MORE, README, STORIES, Story};
+use stories::{MORE, STORIES, Story};
 
 /// What `cargo xtask pid1` can be told.
 #[derive(Debug, clap::Args)]
@@ -39,8 +39,6 @@ struct Programs {
     httpd: PathBuf,
     ward: PathBuf,
     turncoat: PathBuf,
-    /// Where they are made of.
-    checkout: PathBuf,
 }
 
 /// Tells all stories in each kind of container; fails when one of them ends otherwise.
@@ -56,7 +54,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
         httpd: workspace.build_httpd()?,
         ward: workspace.build_release("gracenet-test-programs", "ward")?,
         turncoat: workspace.build_release("gracenet-test-programs", "turncoat")?,
-        checkout: workspace.root.clone(),
     };
     let runtimes = match options.runtimes.as_slice() {
         [] => Runtime::value_variants(),
@@ -78,7 +75,6 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Outcome> {
             well &= story::report(&match runtime {
                 Runtime::OnHost => tell_foreign(&place, &foreign, only),
                 Runtime::Unshare => tell(&place, &[STORIES, MORE].concat(), only),
-                Runtime::Podman => tell(&place, &[STORIES, README].concat(), only),
                 _ => tell(&place, STORIES, only),
             });
         }

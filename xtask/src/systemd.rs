@@ -2,7 +2,7 @@
 //! with the units of `examples/httpd/systemd`.
 
 mod keeper;
-mod machine;
+pub(crate) mod machine;
 mod readme;
 mod stage;
 mod stories;

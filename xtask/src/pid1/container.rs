@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::Programs;
-use super::runtime::{NAME, Runtime, STORAGE, everybody};
+use super::runtime::{Runtime, STORAGE, everybody};
 use super::words::said;
 use crate::daemon::deploy;
 use crate::endpoint::Endpoint;
@@ -172,14 +172,6 @@ impl<'a> Place<'a> {
         bail!("no PID 1 in the network");
     }
 
-    /// Takes away a container by its name, where there is still one; fails if anything is left of it.
-    pub(crate) fn clean_up(&self, name: &str) -> Result<()> {
-        if let Some(mut remove) = self.runtime.remove(self.folder.path(), name) {
-            run(&mut remove)?;
-        }
-        self.expect_nothing_left()
-    }
-
     /// Fails if a container has left a process, a mount, or a name.
     fn expect_nothing_left(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -312,7 +304,7 @@ impl Drop for Container<'_> {
             if let Some(init) = &self.init {
                 let _ = init.signal(Signal::KILL);
             }
-            let remove = self.place.runtime.remove(self.place.folder.path(), NAME);
+            let remove = self.place.runtime.remove(self.place.folder.path());
             let _ = remove.map(|mut remove| run(&mut remove));
             let _ = self.child.kill();
             let _ = self.child.wait();

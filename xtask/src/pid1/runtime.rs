@@ -155,15 +155,15 @@ impl Runtime {
     }
 
     /// What takes away one that has not ended as it should.
-    pub(crate) fn remove(self, folder: &Path, name: &str) -> Option<Command> {
+    pub(crate) fn remove(self, folder: &Path) -> Option<Command> {
         let mut command = match self {
             Self::Runc => runc(folder),
             Self::Podman => podman(folder),
             _ => return None,
         };
         match self {
-            Self::Podman => command.args(["rm", "--force", "--ignore", name]),
-            _ => command.args(["delete", "--force", name]),
+            Self::Podman => command.args(["rm", "--force", "--ignore", NAME]),
+            _ => command.args(["delete", "--force", NAME]),
         };
         Some(command)
     }
@@ -201,7 +201,7 @@ fn podman(folder: &Path) -> Command {
 }
 
 /// With which podman has nothing outside of the folder.
-pub(crate) fn environment(folder: &Path) -> [(&'static str, PathBuf); 2] {
+fn environment(folder: &Path) -> [(&'static str, PathBuf); 2] {
     [
         ("CONTAINERS_CONF", folder.join("containers.conf")),
         ("CONTAINERS_STORAGE_CONF", folder.join("storage.conf")),

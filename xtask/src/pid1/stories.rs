@@ -1,7 +1,5 @@
 //! What is done with `gracenet-init` and its program, and what comes of it.
 
-use std::fs;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +8,9 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 
 use super::container::{Container, HTTPD, INIT, PATIENCE, Place, UNIX, WARD};
-use super::runtime::environment;
 use super::words::{self, exited, said};
 use crate::demo::roster::Roster;
 use crate::endpoint::Endpoint;
-use crate::readme;
 use crate::story::Figures;
 use crate::story::load::{Knocks, Load, Slow, ask};
 
@@ -39,9 +35,6 @@ pub(crate) const MORE: &[(&str, Story)] = &[
     ("a program that crashes for ten seconds", crashes),
     ("started by the first connection", on_demand),
 ];
-
-/// Where it is podman that makes them.
-pub(crate) const README: &[(&str, Story)] = &[("the README, word for word", word_for_word)];
 
 const TIMES: u32 = 10;
 
@@ -359,43 +352,5 @@ fn on_demand(place: &Place<'_>) -> Result<Figures> {
         requests: 1,
         failures: 0,
         remark: format!("answered after {} ms", took.as_millis()),
-    })
-}
-
-/// The commands of its section, word for word.
-fn word_for_word(place: &Place<'_>) -> Result<Figures> {
-    let checkout = &place.programs.checkout;
-    let text = fs::read_to_string(checkout.join("README.md"))?;
-    let commands = readme::commands(&text, "In a container").context("no commands")?;
-    let mut bash = Command::new("bash");
-    bash.args(["-euxc", commands])
-        .current_dir(checkout)
-        .env_remove("CARGO_TARGET_DIR")
-        .envs(environment(place.folder()))
-        .stdin(Stdio::null());
-    let output = bash.output().context("bash")?;
-    place.clean_up("web")?;
-    let said_on = [output.stdout, output.stderr].concat();
-    let output_text = String::from_utf8_lossy(&said_on);
-    ensure!(output.status.success(), "{}\n{output_text}", output.status);
-    let count = |words: &str| {
-        let lines = output_text.lines();
-        lines.filter(|line| said(line, words).is_some()).count()
-    };
-    for (words, times) in [
-        (words::STARTED, 2),
-        (words::READY, 2),
-        (words::TAKEN_OVER, 1),
-        (words::TERMINATING, 1),
-    ] {
-        ensure!(
-            count(words) == times,
-            "not {times} {words:?}:\n{output_text}"
-        );
-    }
-    Ok(Figures {
-        requests: 2,
-        failures: 0,
-        remark: format!("{} commands", commands.lines().count()),
     })
 }

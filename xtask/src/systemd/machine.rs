@@ -33,6 +33,12 @@ const STATUS: &str = "42";
 impl Machine {
     /// `Machine::boot(tree)` — boots it, and waits until systemd says that it has.
     pub(crate) fn boot(tree: &Path) -> Result<Self> {
+        Self::boot_with(tree, &[])
+    }
+
+    /// `Machine::boot_with(tree, options)` — as [`boot`](Self::boot), with more words for
+    /// systemd-nspawn.
+    pub(crate) fn boot_with(tree: &Path, options: &[String]) -> Result<Self> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let path = folder.path().join("notify");
         let notify = UnixDatagram::bind(&path).context("no socket")?;
@@ -44,6 +50,7 @@ impl Machine {
             .arg(tree)
             .args(["--register=no", "--keep-unit", "--private-network"])
             .args(["--console=pipe", "--resolv-conf=off", "--timezone=off"])
+            .args(options)
             .args(["--notify-ready=yes", "/sbin/init"])
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
             .env("NOTIFY_SOCKET", &path)
@@ -115,13 +122,15 @@ impl Machine {
         network::enter_of(&self.leader)
     }
 
-    /// `machine.command(words)` — a command in the machine, which is ended when it takes too long.
-    fn command(&self, words: &[&str]) -> Command {
+    /// `machine.command(options, limit, words)` — a command in the machine, which is ended when it
+    /// takes longer; with more words for nsenter.
+    fn command(&self, options: &[&str], limit: Duration, words: &[&str]) -> Command {
         let mut command = Command::new("timeout");
         command
-            .arg(PATIENCE.as_secs().to_string())
+            .arg(limit.as_secs().to_string())
             .args(["nsenter", "--target", &self.leader])
-            .args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup"])
+            .args(["--mount", "--uts", "--ipc", "--pid", "--cgroup"])
+            .args(options)
             .args(["--root", "--wd", "--"])
             .args(words)
             .stdin(Stdio::null());
@@ -130,13 +139,17 @@ impl Machine {
 
     /// `machine.run(words)` — what it wrote, to stdout and to stderr, and whether its status was 0.
     pub(crate) fn run(&self, words: &[&str]) -> Result<(bool, String)> {
-        let mut command = self.command(words);
-        let output = command
-            .output()
-            .with_context(|| format!("cannot start {}", step::line(&command)))?;
-        let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-        text.push_str(&String::from_utf8_lossy(&output.stderr));
-        Ok((output.status.success(), text))
+        self.run_for(PATIENCE, words)
+    }
+
+    /// `machine.run_for(limit, words)` — as [`run`](Self::run), of what may take longer.
+    pub(crate) fn run_for(&self, limit: Duration, words: &[&str]) -> Result<(bool, String)> {
+        outcome(self.command(&["--net"], limit, words))
+    }
+
+    /// As [`run_for`](Self::run_for), in the network that this task itself is in.
+    pub(crate) fn run_outside(&self, limit: Duration, words: &[&str]) -> Result<(bool, String)> {
+        outcome(self.command(&[], limit, words))
     }
 
     /// `machine.must(words)` — what it wrote; fails unless its status was 0.
@@ -163,6 +176,15 @@ impl Machine {
         );
         Ok(())
     }
+}
+
+fn outcome(mut command: Command) -> Result<(bool, String)> {
+    let output = command
+        .output()
+        .with_context(|| format!("cannot start {}", step::line(&command)))?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok((output.status.success(), text))
 }
 
 impl Drop for Machine {
