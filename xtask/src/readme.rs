@@ -226,9 +226,9 @@ fn install(machine: &Machine, packages: &str) -> Result<bool> {
             return Ok(true);
         }
         eprintln!("{said}");
-        // A mistake of ours is there the next time, too.
-        let is_ours = said.contains("Unable to locate package") && !said.contains("Err:");
-        ensure!(!is_ours, "{packages}");
+        // What else fails is no mirror's fault.
+        let is_mirrors = said.contains("Err:") || Instant::now() >= deadline;
+        ensure!(is_mirrors, "{packages}");
     }
     Ok(false)
 }
