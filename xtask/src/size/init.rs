@@ -17,7 +17,7 @@ use crate::process::{self, Process};
 use crate::workspace::Workspace;
 
 const PACKAGE: &str = "gracenet-init";
-const MOST_BYTES: u64 = 46 * 1024;
+const MOST_BYTES: u64 = 32 * 1024;
 
 /// How often its program and it itself are replaced before its memory is looked at.
 const TIMES: u32 = 5;
