@@ -201,6 +201,7 @@ pub(crate) fn split_at_byte(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
 
 /// `place_of(word, words)` — which of the words with commas between them it is, counted from 0; `None`
 /// if it is none of them. A table of words would take more than they do.
+#[doc(hidden)] // For the programs in `examples`, which are too small for two of them.
 #[inline(never)]
 pub fn place_of(word: &[u8], words: &str) -> Option<usize> {
     let (mut words, mut place) = (words.as_bytes(), 0);
@@ -258,6 +259,7 @@ pub(crate) fn check_name(name: &[u8]) -> Result<(), usize> {
 ///
 /// The byte at which it is none. One of more than 20 digits is none even if they begin with zeros: it was
 /// not written by a program that counts.
+#[doc(hidden)] // For the programs in `examples`, which are too small for two of them.
 pub fn decimal(digits: &[u8], max: u64) -> Result<u64, usize> {
     if digits.is_empty() {
         return Err(0);

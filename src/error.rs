@@ -119,6 +119,7 @@ macro_rules! operations {
 
             /// Their names in the order of their numbers, with commas before them: a table of them
             /// would be larger than they are.
+            #[doc(hidden)] // For the programs in `examples`.
             pub const NAMES: &str = concat!(",", $first_text, $(",", $text),*);
         }
     };
