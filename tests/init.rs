@@ -702,18 +702,41 @@ fn program_that_ends_beside_a_canary_has_its_status() {
     assert_eq!(test.logged.status(), Some(0));
 }
 
-/// What comes into its place after the canary was started has a canary of its own.
+/// What comes into its place after the canary was started has a canary of its own; so, too, where it was
+/// asked for while the first one was at work.
 #[test]
 fn what_the_canary_was_not_does_not_run() {
-    let mut test = Canary::start();
-    let bad = fs::read(program("ward")).unwrap();
-    deploy(&bad, &test.folder.path().join("init"));
-    test.let_go();
-    assert_eq!(
-        test.logged.until("]: not replaced: "),
-        "exited with status 2"
-    );
-    assert_eq!(children(test.pid), [test.program]);
-    kill_process(test.program, Signal::USR1).unwrap();
-    assert_eq!(test.logged.status(), Some(0));
+    for asked_again in [false, true] {
+        let mut test = Canary::start();
+        let bad = fs::read(program("ward")).unwrap();
+        deploy(&bad, &test.folder.path().join("init"));
+        if asked_again {
+            kill_process(test.pid, Signal::USR2).unwrap();
+            until_taken(test.pid, Signal::USR2);
+        }
+        test.let_go();
+        assert_eq!(
+            test.logged.until("]: not replaced: "),
+            "exited with status 2"
+        );
+        assert_eq!(children(test.pid), [test.program]);
+        kill_process(test.program, Signal::USR1).unwrap();
+        assert_eq!(test.logged.status(), Some(0));
+    }
+}
+
+/// Until a signal does not wait for the process any more, which has nothing else to do.
+fn until_taken(pid: Pid, signal: Signal) {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+        let waits = u64::from_str_radix(field("ShdPnd:\t").unwrap(), 16).unwrap();
+        let sleeps = field("State:\t").unwrap().starts_with('S');
+        if waits >> (signal.as_raw() - 1) & 1 == 0 && sleeps {
+            return;
+        }
+        assert!(Instant::now() < limit, "waited 20 s for {signal:?}");
+        std::thread::yield_now();
+    }
 }

@@ -259,15 +259,19 @@ impl This<'_, '_> {
 
     /// The new program first shows that it could take this one's place.
     fn start_canary(&mut self) {
-        self.note_image();
+        let image = self.image();
         let started = self.supervisor.start_canary(&Changes::new());
+        // If not, another one may still be trying what was there before.
+        if started.is_ok() {
+            self.tried = image;
+        }
         self.decide(started.err());
     }
 
     /// What the canary was takes this one's place.
     fn replace(&mut self) {
         // What has come since then was not tried, and there might be no way back from it.
-        if !self.note_image() {
+        if self.image() != self.tried {
             self.wants_replacement = true;
             return;
         }
@@ -290,13 +294,9 @@ impl This<'_, '_> {
         }
     }
 
-    /// Whether the path of this program names what it did when this was last asked.
-    #[inline(never)]
-    fn note_image(&mut self) -> bool {
-        let now = sys::identity(self.program.path().unwrap_or_default());
-        let is_same = self.tried == now;
-        self.tried = now;
-        is_same
+    /// What the path of this program names now.
+    fn image(&self) -> [u64; 4] {
+        sys::identity(self.program.path().unwrap_or_default())
     }
 
     /// Tells the manager that has started this process, if there is one.
