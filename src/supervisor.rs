@@ -535,6 +535,7 @@ impl<'a> Supervisor<'a> {
                     _ => {}
                 }
             }
+            true
         });
     }
 

@@ -284,6 +284,8 @@ fn a_program_that_is_started_says_that_it_is_ready() {
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
         s.connect('\\0' + os.environ['NOTIFY_SOCKET'][1:])\n\
         s.send(b'STATUS=up\\nREADY=1')\n\
+        s.send(b'READY=0\\nREADY=1')\n\
+        s.send(b'READY=11\\nXREADY=1\\nREADY=1 ')\n\
         socket.send_fds(s, [b'FDSTORE=1'], [0, 1, 2])\n\
         r, w = os.pipe()\n\
         socket.send_fds(s, [b'BARRIER=1'], [w])\n\
@@ -297,6 +299,8 @@ fn a_program_that_is_started_says_that_it_is_ready() {
         .unwrap();
     for (expected, ready) in [
         ("STATUS=up\nREADY=1", true),
+        ("READY=0\nREADY=1", true),
+        ("READY=11\nXREADY=1\nREADY=1 ", false),
         ("FDSTORE=1", false),
         ("BARRIER=1", false),
     ] {
@@ -491,9 +495,11 @@ fn a_foreign_successor_is_ready_when_it_says_so_as_systemd_wants_it() {
             os.wait()\n\
             if len(sys.argv) > 1: sys.exit(3)\n\
             s.send(b'READY=1')\n\
+            s.send(b'STATUS=serving')\n\
             l = socket.socket(fileno=3)\n\
             c, _ = l.accept()\n\
-            c.send(b'foreign')\n";
+            c.send(b'foreign')\n\
+            c.recv(1)\n";
         let script = CString::new(script).unwrap();
         let receiver = Receiver::new().unwrap();
         let variables = [receiver.variable()];
@@ -536,13 +542,18 @@ fn a_foreign_successor_is_ready_when_it_says_so_as_systemd_wants_it() {
         let args = [c"python3", c"-c", &*script];
         let program = Program::new(Args::new(&args), Environ::new(&environ));
         let successor = net.start_process_with(&program, &changes).unwrap();
+        let mut client = TcpStream::connect(address.to_string()).unwrap();
+        let mut said = [0; 7];
+        client.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"foreign");
         let outcome = receiver.wait_ready(successor, Deadline::after_ms(20_000));
         assert_eq!(outcome, Ok(()));
+        // What comes behind that is left for whoever wants to know it.
+        let mut buffer = [0; MESSAGE_MAX];
+        let message = receiver.receive(&mut buffer).unwrap().unwrap();
+        assert_eq!(message.message, b"STATUS=serving");
         net.retire();
-        let mut client = TcpStream::connect(address.to_string()).unwrap();
-        let mut said = String::new();
-        client.read_to_string(&mut said).unwrap();
-        assert_eq!(said, "foreign");
+        drop(client);
         let ended = net
             .successor()
             .unwrap()

@@ -153,13 +153,16 @@ impl Receiver {
             if sender == pid {
                 successor.declare_ready();
             }
+            // What it says behind that is for the caller to read.
+            sender != pid
         });
         successor.try_wait(deadline)
     }
 
-    /// Reads what there is, and tells of each process that has said that it is ready.
+    /// Reads what there is, and tells of each process that has said that it is ready, as long as
+    /// more of them are of interest.
     #[inline(never)] // The buffer.
-    pub(crate) fn hear(&self, is_ready: &mut dyn FnMut(u32)) {
+    pub(crate) fn hear(&self, is_ready: &mut dyn FnMut(u32) -> bool) {
         // The rest of a message is of no interest.
         let mut buffer = [0; 512];
         // Anybody can send, and as fast as it is read.
@@ -167,8 +170,8 @@ impl Receiver {
             let Ok(Some(message)) = self.receive(&mut buffer) else {
                 return;
             };
-            if state::says(message.message, b"READY=1") {
-                is_ready(message.pid);
+            if state::says(message.message, b"READY=1") && !is_ready(message.pid) {
+                return;
             }
         }
     }
