@@ -278,8 +278,8 @@ impl fmt::Display for SupervisorError {
 
 impl core::error::Error for SupervisorError {}
 
-/// Under which name the next supervisor finds what it needs, in this order: a capsule of what it is told, the
-/// receiver, and the channels.
+/// Under which name the next supervisor finds what it needs, in this order: a capsule of what it is
+/// told, the receiver if there is one, and the channels of those that have one.
 const NAME: &str = "gracenet.supervisor";
 
 /// Of the capsule.
@@ -788,6 +788,7 @@ impl<'a> Supervisor<'a> {
         if self.has(STARTING | TRYING) || self.net.is_being_replaced() {
             return Err(StartError::InProgress);
         }
+        // Any fd, until it is known what lies there.
         let mut lent = [(NAME, sys::lend(&self.epoll)); MOST_PROCESSES + 2];
         let mut count = 1; // The first is the capsule, which says what the others are.
         let mut lend = |fd| {
