@@ -8,6 +8,7 @@
 //! Whatever is missing is a failure: there is nothing that is skipped here.
 
 mod boot;
+mod console;
 mod image;
 mod init;
 mod kernel;

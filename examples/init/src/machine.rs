@@ -5,6 +5,7 @@ use core::ffi::CStr;
 use rustix::fs::{Access, AtFlags, CWD, Mode, accessat, mkdirat};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::getpid;
+use rustix::system::{RebootCommand, reboot};
 
 use crate::sys;
 
@@ -25,6 +26,8 @@ pub(crate) fn set_up() {
     mount_missing(c"sysfs", c"/sys", c"/sys/kernel", plain);
     mount_missing(c"devtmpfs", c"/dev", c"/dev/null", MountFlags::NOSUID);
     sys::bring_loopback_up();
+    // Ctrl-Alt-Del is SIGINT from now on, and not the end of everything at once.
+    let _ = reboot(RebootCommand::CadOff);
 }
 
 /// Mounts a file system of the kernel's own, unless something shows that it is there.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::Signal;
 
-use super::{image, kernel};
+use super::{console, image, kernel};
 use crate::demo::roster::Roster;
 use crate::endpoint::Endpoint;
 use crate::log::Log;
@@ -55,6 +55,7 @@ const KERNEL: kernel::Source = kernel::Source::new("bookworm", "linux-image-clou
 
 const QEMU: &str = "qemu-system-x86_64";
 const UML: &str = "linux.uml";
+const UMID: &str = "gracenet";
 
 /// What its network card takes, in this order.
 const MODULES: [&str; 8] = [
@@ -133,7 +134,9 @@ pub(crate) fn run(workspace: &Workspace, machine: Machine, limit: Duration) -> R
             Machine::Qemu => qemu(&kernel, &image),
         };
         let begun = Instant::now();
-        let guest = Guest::boot(machine, command, &network, begun + limit)?;
+        let mut guest = Guest::boot(machine, command, &network, begun + limit)?;
+        guest.console =
+            (machine == Machine::Uml).then(|| folder.path().join(UMID).join("mconsole"));
         Ok(guest.tell(begun.elapsed(), files.len()))
     };
     // A thread of its own: this one's network stays what it is.
@@ -168,7 +171,8 @@ fn uml(sse: &Path, linux: &Path, folder: &Path, image: &Path) -> Command {
         .arg(option("uml_dir=", folder));
     // Without these two it adds them, behind the words of PID 1.
     command.args(["root=/dev/ram0", "console=tty0"]);
-    command.args(["umid=gracenet", "mem=64M", "panic=-1", "quiet"]);
+    command.arg(format!("umid={UMID}"));
+    command.args(["mem=64M", "panic=-1", "quiet"]);
     command.args(["con=null", "con0=null,fd:2", "con1=fd:0,fd:1", "ssl=null"]);
     command.arg("eth0=tuntap,tap0").args(words(&[]));
     command.env("TMPDIR", folder);
@@ -203,6 +207,8 @@ struct Guest<'a> {
     network: &'a Network,
     log: Arc<Log>,
     host: Ipv4Addr,
+    /// Of user-mode Linux: where it can be told what others are by keys.
+    console: Option<PathBuf>,
 }
 
 impl<'a> Guest<'a> {
@@ -229,6 +235,7 @@ impl<'a> Guest<'a> {
                 Machine::Uml => GUEST,
                 Machine::Qemu => Ipv4Addr::LOCALHOST,
             },
+            console: None,
         };
         let ready = guest.log.find(0, deadline, |line| said(line, words::READY));
         if ready.is_none() {
@@ -240,15 +247,19 @@ impl<'a> Guest<'a> {
     /// Each story goes on where the last one has ended.
     fn tell(mut self, booted: Duration, files: usize) -> Vec<Row> {
         let mut rows = Vec::new();
-        let stories: [(&str, Story<'a>); 6] = [
+        let stories: [(&str, Story<'a>); 7] = [
             ("it serves", Self::serves),
             ("replaced in place ten times", Self::in_place),
             ("ten new programs", Self::new_programs),
             ("the program crashes", Self::crash),
             ("started anew", Self::reboot),
+            ("Ctrl-Alt-Del", Self::ctrl_alt_del),
             ("switched off", Self::power_off),
         ];
-        for (story, tell) in stories {
+        // Whose keyboard there is.
+        let has_keys = self.console.is_some();
+        let stories = stories.into_iter();
+        for (story, tell) in stories.filter(|(story, _)| has_keys || *story != "Ctrl-Alt-Del") {
             let mut outcome = tell(&mut self);
             if let (Ok(figures), true) = (&mut outcome, rows.is_empty()) {
                 let seconds = booted.as_secs_f64();
@@ -368,9 +379,21 @@ impl<'a> Guest<'a> {
     /// Who has asked is answered before, and the machine is the same after: in QEMU the emulator goes on,
     /// and in user-mode Linux the kernel executes itself.
     fn reboot(&mut self) -> Result<Figures> {
+        self.start_anew(|guest| guest.signal(Signal::INT, 1))
+    }
+
+    /// The kernel leaves to PID 1 what comes of it, as that one wants it.
+    fn ctrl_alt_del(&mut self) -> Result<Figures> {
+        self.start_anew(|guest| {
+            let console = guest.console.as_ref().context("no console")?;
+            console::tell(console, "cad")
+        })
+    }
+
+    fn start_anew(&self, how: impl FnOnce(&Self) -> Result<()>) -> Result<Figures> {
         let slow = Slow::ask(SocketAddr::from((self.host, HTTP)))?;
         let (mark, begun) = (self.log.mark(), Instant::now());
-        self.signal(Signal::INT, 1)?;
+        how(self)?;
         self.until(mark, words::TERMINATING)?;
         slow.wait()?;
         self.until_line(mark, PATIENCE, RESTARTING, |line| {
