@@ -419,13 +419,12 @@ impl<'a> Guest<'a> {
         ensure!(ended, "it stays on");
         let status = self.child.wait()?;
         ensure!(status.success(), "it ends otherwise: {status}");
-        let remark = format!("after {} ms", begun.elapsed().as_millis());
-        // User-mode Linux is several of them, which it ends without waiting for their end.
-        for pid in self.network.processes()? {
-            if let Ok(process) = Process::open(pid) {
-                let ended = process.wait_for_end(begun + PATIENCE)?;
-                ensure!(ended, "a process is left: {pid}");
-            }
+        let mut remark = format!("after {} ms", begun.elapsed().as_millis());
+        // User-mode Linux has a process of the host for each one of its own, and at times loses one
+        // that has ended: that is no matter of what runs in it. They are ended with the guest.
+        let left = self.network.processes()?.len();
+        if left > 0 {
+            remark.push_str(&format!("; {left} of the kernel's own are left"));
         }
         Ok(Figures::remark(remark))
     }
