@@ -111,7 +111,7 @@ pub(crate) fn channel(told: &Told) -> Result<(OwnedFd, OwnedFd), Error> {
 
 /// A pair of sockets, whose messages stay whole.
 #[inline(never)]
-pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
+fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let pair = sys::seqpacket_pair()?;
     if pair.0.as_raw_fd().min(pair.1.as_raw_fd()) < FIRST_FD {
         // As long as they are there, the next ones have higher numbers.

@@ -214,7 +214,7 @@ impl<'b> Received<'b> {
             .find_map(|(other, value)| (other == name).then_some(value))
     }
 
-    /// `message.is_ready()` — whether it is said that the sender serves.
+    /// `message.is_ready()` — whether one of its lines says that the sender serves: `READY=1`.
     pub fn is_ready(&self) -> bool {
         state::says(self.message, b"READY=1") && !self.truncated
     }

@@ -4,7 +4,8 @@
 //! it leaves a panic behind (each that returns an fd, each getsockopt, getsockname), which a
 //! program in PID 1 must not have; and all of them have one way into the kernel and one error
 //! path, out of line, so that a call costs a daemon of a few kilobytes thirty bytes and not a
-//! hundred. Paths are bytes that end in a NUL; what does not is taken for the empty one. Calls without a value, where rustix has no panic, go through rustix elsewhere.
+//! hundred. Paths are bytes that end in a NUL; what does not is taken for the empty one. Calls
+//! without a value, where rustix has no panic, go through rustix elsewhere.
 #![allow(unsafe_code)] // System calls are made from here.
 
 use core::ffi::{CStr, c_char, c_int};
